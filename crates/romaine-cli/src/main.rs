@@ -1,0 +1,2 @@
+//! The program `romaine`.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Real Redis servers, faults and scenarios: the ground on which romaine is tested.

@@ -1,0 +1,1 @@
+//! The decisions of a Redis client as state machines without I/O and without a clock.

@@ -1,0 +1,1 @@
+//! A Redis/Valkey client whose connections never die silently.
