@@ -1,0 +1,380 @@
+//! How a blocking command is probed, sliced and ended.
+//!
+//! A connection blocked in `BRPOP key 0` cannot answer PING. Where the server permits `CLIENT UNBLOCK`, the blocked
+//! connection is asked through a second one: its own answer (`-UNBLOCKED …`) is the echo that proves both directions of
+//! *that* socket, and the command is issued again with the time that is left. Where it is not permitted, the wait is
+//! cut into slices, each with a deadline of our own. The caller sees neither.
+
+use std::time::{Duration, Instant};
+
+use crate::liveness::Liveness;
+
+/// The shortest wait ever asked of a server: 0 means for ever, and 0.001 did too before 7.0.8 (redis#11732).
+const WAIT_MIN: Duration = Duration::from_millis(10);
+
+/// How one blocking command waits.
+#[derive(Debug, Clone)]
+pub struct WaitSettings {
+    /// The caller's own time-out; `None` waits for ever.
+    pub timeout: Option<Duration>,
+    /// When a silent wait is probed; `None`: slices instead.
+    pub probe_after: Option<Duration>,
+    /// How long the echo may take after the server has answered the probe.
+    pub probe_grace: Duration,
+    /// The longest single wait without probes; `None`: unlimited.
+    pub slice: Option<Duration>,
+    /// How late the server's own timer may be.
+    pub slice_grace: Duration,
+}
+
+impl WaitSettings {
+    /// Derived from the connection's settings.
+    #[must_use]
+    pub fn new(liveness: &Liveness, timeout: Option<Duration>, may_probe: bool) -> Self {
+        let probe_after = liveness.probe_after.filter(|_| may_probe);
+        Self {
+            timeout,
+            probe_after,
+            probe_grace: liveness.probe_grace,
+            slice: if probe_after.is_none() && liveness.dead_after.is_some() { Some(liveness.slice) } else { None },
+            slice_grace: liveness.slice_grace,
+        }
+    }
+}
+
+/// What the probe brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeAnswer {
+    /// The server unblocked the client: its echo must arrive.
+    Unblocked,
+    /// The client was not blocked: it was served and the reply is on its way, or the server does not know it.
+    NotBlocked,
+    /// Not permitted here: slices from now on.
+    Refused,
+    /// The control connection is gone or cannot be reached: no answer.
+    Lost,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Send the command with this time-out; `None` is the server's "for ever".
+    Issue {
+        /// The server's time-out.
+        timeout: Option<Duration>,
+    },
+    /// Ask the server through the control connection.
+    Probe,
+    /// The wait is over.
+    End(Outcome),
+    /// Wait for the next input.
+    Continue,
+}
+
+/// How a wait ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The reply that arrived is the caller's.
+    Deliver,
+    /// The caller's time-out passed: nil.
+    TimedOut,
+    /// The connection is dead. `unblocked`: the server has said that it unblocked the client, so nothing can have been
+    /// taken; else its ghost must be examined.
+    Dead {
+        /// How long nothing was received.
+        silent_for: Duration,
+        /// Whether the ghost is known to be harmless.
+        unblocked: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The command is at the server; its own time-out ends at `server_until`.
+    Blocked {
+        server_until: Option<Instant>,
+    },
+    /// A probe is on its way to the server.
+    Probing {
+        server_until: Option<Instant>,
+    },
+    /// The server has answered the probe; the echo must arrive by `until`.
+    Echo {
+        until: Instant,
+        unblocked: bool,
+    },
+    Over,
+}
+
+/// Watches one blocking command on one connection.
+#[derive(Debug)]
+pub struct Wait {
+    settings: WaitSettings,
+    deadline: Option<Instant>,
+    /// Last proof of life of this connection.
+    alive_at: Instant,
+    probe_at: Option<Instant>,
+    state: State,
+    armed: Option<Instant>,
+}
+
+impl Wait {
+    /// A wait that begins now. `deadline` is the caller's, fixed at its first issue.
+    #[must_use]
+    pub fn new(settings: WaitSettings, now: Instant, deadline: Option<Instant>) -> Self {
+        Self { settings, deadline, alive_at: now, probe_at: None, state: State::Over, armed: None }
+    }
+
+    /// What to send first.
+    pub fn start(&mut self, now: Instant) -> Action {
+        self.alive_at = now;
+        let left = match self.deadline {
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(now);
+                if left < WAIT_MIN && self.state != State::Over {
+                    return self.end(Outcome::TimedOut);
+                }
+                Some(left.max(WAIT_MIN))
+            }
+            None => None,
+        };
+        let timeout = match (left, self.settings.slice) {
+            (Some(left), Some(slice)) => Some(left.min(slice)),
+            (None, Some(slice)) => Some(slice),
+            (left, None) => left,
+        };
+        self.state = State::Blocked { server_until: timeout.map(|timeout| now + timeout) };
+        self.probe_at = self.settings.probe_after.map(|after| now + after);
+        Action::Issue { timeout }
+    }
+
+    /// A reply with something in it, or an error that is the caller's.
+    pub fn replied(&mut self) -> Action {
+        self.end(Outcome::Deliver)
+    }
+
+    /// Nil: the server's time-out passed.
+    pub fn nil(&mut self, now: Instant) -> Action {
+        self.alive_at = now;
+        match self.deadline {
+            Some(deadline) if now + WAIT_MIN >= deadline => self.end(Outcome::TimedOut),
+            _ => self.start(now),
+        }
+    }
+
+    /// `-UNBLOCKED client unblocked via CLIENT UNBLOCK`: the echo of our probe, or somebody else's doing.
+    pub fn unblocked(&mut self, now: Instant) -> Action {
+        self.start(now)
+    }
+
+    /// The probe's answer.
+    pub fn probed(&mut self, now: Instant, answer: ProbeAnswer) -> Action {
+        let State::Probing { server_until } = self.state else {
+            return Action::Continue;
+        };
+        match answer {
+            ProbeAnswer::Unblocked => {
+                self.state = State::Echo { until: now + self.settings.probe_grace, unblocked: true };
+            }
+            ProbeAnswer::NotBlocked => {
+                self.state = State::Echo { until: now + self.settings.probe_grace, unblocked: false };
+            }
+            ProbeAnswer::Refused => {
+                // This wait is already at the server without a slice: it keeps its form, with the kernel's watch only;
+                // the next one is sliced.
+                self.settings.probe_after = None;
+                self.probe_at = None;
+                self.state = State::Blocked { server_until };
+            }
+            ProbeAnswer::Lost => {
+                let patience = self.settings.probe_after.unwrap_or_default() + self.settings.probe_grace;
+                let silent_for = now - self.alive_at;
+                if silent_for >= patience {
+                    return self.end(Outcome::Dead { silent_for, unblocked: false });
+                }
+                self.probe_at = Some((now + Duration::from_millis(250)).min(self.alive_at + patience));
+                self.state = State::Blocked { server_until };
+            }
+        }
+        Action::Continue
+    }
+
+    /// When [`timeout`](Self::timeout) wants to be called.
+    pub fn next_timeout(&mut self) -> Option<Instant> {
+        self.armed = match self.state {
+            State::Blocked { server_until } => {
+                [self.probe_at, self.server_deadline(server_until)].into_iter().flatten().min()
+            }
+            State::Probing { server_until } => self.server_deadline(server_until),
+            State::Echo { until, .. } => Some(until),
+            State::Over => None,
+        };
+        self.armed
+    }
+
+    /// Time has passed. Early calls do nothing.
+    pub fn timeout(&mut self, now: Instant) -> Action {
+        let Some(due) = self.armed.filter(|due| *due <= now) else {
+            return Action::Continue;
+        };
+        // A late tick is our own stall: whatever arrived meanwhile lies unread, so the peer gets its grace anew.
+        let late_by = now - due;
+        let stalled = late_by > self.settings.probe_grace.min(Duration::from_secs(1)) / 2;
+        match &mut self.state {
+            State::Over => Action::Continue,
+            State::Echo { until, unblocked } => {
+                if stalled {
+                    *until = now + self.settings.probe_grace;
+                    return Action::Continue;
+                }
+                let unblocked = *unblocked;
+                let silent_for = now - self.alive_at;
+                self.end(Outcome::Dead { silent_for, unblocked })
+            }
+            State::Blocked { server_until } | State::Probing { server_until } => {
+                let server_until = *server_until;
+                if self.server_deadline(server_until).is_some_and(|deadline| deadline <= now) {
+                    if stalled {
+                        self.state = State::Echo { until: now + self.settings.slice_grace, unblocked: false };
+                        return Action::Continue;
+                    }
+                    let silent_for = now - self.alive_at;
+                    return self.end(Outcome::Dead { silent_for, unblocked: false });
+                }
+                if matches!(self.state, State::Blocked { .. }) && self.probe_at.is_some_and(|at| at <= now) {
+                    self.state = State::Probing { server_until };
+                    self.probe_at = None;
+                    return Action::Probe;
+                }
+                Action::Continue
+            }
+        }
+    }
+
+    /// How much longer than the server's own time-out we wait for it.
+    fn server_deadline(&self, server_until: Option<Instant>) -> Option<Instant> {
+        server_until.map(|until| until + self.settings.slice_grace)
+    }
+
+    fn end(&mut self, outcome: Outcome) -> Action {
+        self.state = State::Over;
+        Action::End(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn wait(liveness: &Liveness, timeout: Option<Duration>, may_probe: bool) -> (Wait, Instant) {
+        let now = Instant::now();
+        let settings = WaitSettings::new(liveness, timeout, may_probe);
+        (Wait::new(settings, now, timeout.map(|timeout| now + timeout)), now)
+    }
+
+    #[test]
+    fn a_live_wait_is_probed_and_issued_again_for_ever() {
+        let (mut wait, mut now) = wait(&Liveness::default(), None, true);
+        assert_eq!(wait.start(now), Action::Issue { timeout: None });
+        for _ in 0..100 {
+            now = wait.next_timeout().unwrap();
+            assert_eq!(wait.timeout(now), Action::Probe);
+            now += Duration::from_millis(1);
+            assert_eq!(wait.probed(now, ProbeAnswer::Unblocked), Action::Continue);
+            assert_eq!(wait.unblocked(now), Action::Issue { timeout: None });
+        }
+    }
+
+    #[test]
+    fn a_dead_wait_is_found_within_the_promise_whatever_the_probe_says() {
+        for (liveness, promise) in
+            [(Liveness::default(), secs(10)), (Liveness::fast(), secs(2)), (Liveness::frugal(), secs(60))]
+        {
+            for answer in [ProbeAnswer::Unblocked, ProbeAnswer::NotBlocked, ProbeAnswer::Lost] {
+                let (mut wait, start) = wait(&liveness, None, true);
+                wait.start(start);
+                let mut now;
+                let outcome = loop {
+                    now = wait.next_timeout().unwrap();
+                    let action = match wait.timeout(now) {
+                        Action::Probe => wait.probed(now, answer),
+                        action => action,
+                    };
+                    if let Action::End(outcome) = action {
+                        break outcome;
+                    }
+                };
+                let unblocked = answer == ProbeAnswer::Unblocked;
+                assert!(matches!(outcome, Outcome::Dead { unblocked: u, .. } if u == unblocked), "{outcome:?}");
+                assert!(now - start <= promise, "{:?}", now - start);
+            }
+        }
+    }
+
+    #[test]
+    fn where_probing_is_refused_the_wait_is_sliced_and_the_caller_never_sees_it() {
+        let (mut wait, mut now) = wait(&Liveness::default(), Some(secs(12)), false);
+        let start = now;
+        let mut asked = Vec::new();
+        let mut action = wait.start(now);
+        while let Action::Issue { timeout: Some(timeout) } = action {
+            asked.push(timeout);
+            now += timeout;
+            action = wait.nil(now);
+        }
+        assert_eq!(asked, [secs(5), secs(5), secs(2)]);
+        assert_eq!(action, Action::End(Outcome::TimedOut));
+        assert_eq!(now - start, secs(12));
+    }
+
+    #[test]
+    fn a_slice_whose_end_the_server_does_not_report_means_death() {
+        let (mut wait, now) = wait(&Liveness::default(), None, false);
+        wait.start(now);
+        let due = wait.next_timeout().unwrap();
+        assert_eq!(due - now, secs(9));
+        assert!(matches!(wait.timeout(due), Action::End(Outcome::Dead { unblocked: false, .. })));
+    }
+
+    #[test]
+    fn a_time_out_is_never_rounded_to_for_ever() {
+        let (mut wait, now) = wait(&Liveness::default(), Some(Duration::from_micros(1)), true);
+        assert_eq!(wait.start(now), Action::Issue { timeout: Some(WAIT_MIN) });
+    }
+
+    #[test]
+    fn the_time_spent_in_probes_counts() {
+        let (mut wait, start) = wait(&Liveness::default(), Some(secs(7)), true);
+        assert_eq!(wait.start(start), Action::Issue { timeout: Some(secs(7)) });
+        let now = wait.next_timeout().unwrap();
+        assert_eq!(wait.timeout(now), Action::Probe);
+        wait.probed(now, ProbeAnswer::Unblocked);
+        assert_eq!(wait.unblocked(now), Action::Issue { timeout: Some(secs(2)) });
+        assert_eq!(wait.nil(now + secs(2)), Action::End(Outcome::TimedOut));
+    }
+
+    #[test]
+    fn a_stall_of_our_own_gives_the_peer_its_grace_anew() {
+        let (mut wait, start) = wait(&Liveness::default(), None, true);
+        wait.start(start);
+        let now = wait.next_timeout().unwrap();
+        wait.timeout(now);
+        wait.probed(now, ProbeAnswer::Unblocked);
+        wait.next_timeout();
+        let resumed = now + secs(30);
+        assert_eq!(wait.timeout(resumed), Action::Continue);
+        assert_eq!(wait.unblocked(resumed), Action::Issue { timeout: None });
+    }
+
+    #[test]
+    fn an_early_timeout_does_nothing() {
+        let (mut wait, now) = wait(&Liveness::default(), None, true);
+        wait.start(now);
+        wait.next_timeout();
+        assert_eq!(wait.timeout(now), Action::Continue);
+    }
+}
