@@ -12,6 +12,7 @@
 //! The rules are those of the RESP specification (versions 2 and 3); streamed aggregates (`*?`, `$?`) are in that
 //! text but no server sends them, so they are refused.
 
+mod element;
 mod encode;
 mod error;
 mod frame;

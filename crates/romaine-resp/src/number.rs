@@ -22,6 +22,12 @@ pub(crate) fn integer(digits: &[u8]) -> Option<i64> {
     if negative { 0_i64.checked_sub_unsigned(value) } else { i64::try_from(value).ok() }
 }
 
+/// Whether `text` is decimal digits, an optional sign first: an integer of any size.
+pub(crate) fn is_integer(text: &[u8]) -> bool {
+    let ([b'-' | b'+', digits @ ..] | digits) = text;
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+}
+
 /// The double in `text`: what `strtod` accepts and the server sends, `inf`, `-inf` and `nan` included.
 pub(crate) fn double(text: &[u8]) -> Option<f64> {
     std::str::from_utf8(text).ok()?.parse().ok()

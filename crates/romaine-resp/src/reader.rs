@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
+use crate::element::{Bounds, Element, Piece, Stop, common, element};
 use crate::error::{DecodeError, DecodeErrorKind, ServerError};
-use crate::number;
+use crate::frame::Limits;
 use crate::value::Value;
 
 /// One step through a frame. Aggregates give their length; their elements are the next tokens.
@@ -22,7 +23,7 @@ pub enum Token<'a> {
     Double(f64),
     /// `#`.
     Boolean(bool),
-    /// `(`: decimal digits, an optional minus first.
+    /// `(`: decimal digits, an optional sign first.
     BigNumber(&'a [u8]),
     /// `_`, `$-1`, `*-1`.
     Null,
@@ -93,11 +94,14 @@ impl<'a> Reader<'a> {
 
     /// Turns a token's bytes into owned ones: a slice of the shared buffer when that does not pin much more memory
     /// than it saves, else a copy.
+    ///
+    /// # Panics
+    /// When the reader is [`shared`](Self::shared) and `part` is not of its bytes.
     #[must_use]
     pub fn bytes(&self, part: &'a [u8]) -> Bytes {
         match self.origin {
             // A 5-byte value must not keep a 64 KiB read buffer alive.
-            Some(origin) if part.len() * 4 >= origin.len() => origin.slice_ref(part),
+            Some(origin) if part.len().saturating_mul(4) >= origin.len() => origin.slice_ref(part),
             _ => Bytes::copy_from_slice(part),
         }
     }
@@ -114,57 +118,22 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the frame ends early or is malformed; never for a frame that a [`Framer`](crate::Framer) found.
+    #[inline]
     pub fn token(&mut self) -> Result<Token<'a>, DecodeError> {
+        if let Some((token, length)) = common(&self.buf[self.position..]) {
+            self.position += length;
+            return Ok(token);
+        }
+        self.any_token()
+    }
+
+    #[inline(never)]
+    fn any_token(&mut self) -> Result<Token<'a>, DecodeError> {
         loop {
-            let start = self.position;
-            let fail = |kind| DecodeError::new(kind, start);
-            let kind = *self.buf.get(start).ok_or_else(|| fail(DecodeErrorKind::Truncated))?;
-            let line = self.line()?;
-            let bad = || fail(DecodeErrorKind::BadNumber);
-            return Ok(match kind {
-                b'$' | b'!' | b'=' => {
-                    let length = number::integer(line).ok_or_else(bad)?;
-                    let Ok(length) = usize::try_from(length) else {
-                        return Ok(Token::Null);
-                    };
-                    let body = self
-                        .buf
-                        .get(self.position..self.position + length)
-                        .ok_or_else(|| fail(DecodeErrorKind::Truncated))?;
-                    self.position += length + 2;
-                    match kind {
-                        b'!' => Token::Error(body),
-                        b'=' => Token::Bulk(body.get(4..).unwrap_or_default()),
-                        _ => Token::Bulk(body),
-                    }
-                }
-                b':' => Token::Integer(number::integer(line).ok_or_else(bad)?),
-                b'+' => Token::Simple(line),
-                b'-' => Token::Error(line),
-                b'_' => Token::Null,
-                b'#' => Token::Boolean(line == b"t"),
-                b',' => Token::Double(number::double(line).ok_or_else(bad)?),
-                b'(' => Token::BigNumber(line),
-                b'*' | b'~' | b'>' | b'%' | b'|' => {
-                    let count = number::integer(line).ok_or_else(bad)?;
-                    let Ok(count) = usize::try_from(count) else {
-                        return Ok(Token::Null);
-                    };
-                    match kind {
-                        b'*' => Token::Array(count),
-                        b'~' => Token::Set(count),
-                        b'>' => Token::Push(count),
-                        b'%' => Token::Map(count),
-                        _ => {
-                            for _ in 0..count * 2 {
-                                self.skip()?;
-                            }
-                            continue;
-                        }
-                    }
-                }
-                other => return Err(fail(DecodeErrorKind::UnknownType(other))),
-            });
+            match self.piece()? {
+                Piece::Value(token) => return Ok(token),
+                Piece::Attribute(pairs) => self.skip_elements(pairs.saturating_mul(2))?,
+            }
         }
     }
 
@@ -173,21 +142,29 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// As [`token`](Self::token).
     pub fn skip(&mut self) -> Result<(), DecodeError> {
-        let mut left: usize = 1;
+        self.skip_elements(1)
+    }
+
+    fn skip_elements(&mut self, mut left: usize) -> Result<(), DecodeError> {
+        // A claimed length may be any number: saturated, it is still more than the frame can hold.
         while left > 0 {
-            left -= 1;
-            left += match self.token()? {
-                Token::Array(n) | Token::Set(n) | Token::Push(n) => n,
-                Token::Map(n) => n * 2,
-                Token::Simple(_)
-                | Token::Error(_)
-                | Token::Integer(_)
-                | Token::Bulk(_)
-                | Token::Double(_)
-                | Token::Boolean(_)
-                | Token::BigNumber(_)
-                | Token::Null => 0,
+            let more = match self.piece()? {
+                Piece::Value(Token::Array(n) | Token::Set(n) | Token::Push(n)) => n,
+                Piece::Value(Token::Map(pairs)) => pairs.saturating_mul(2),
+                // Its own elements, and the described one is still to come.
+                Piece::Attribute(pairs) => pairs.saturating_mul(2).saturating_add(1),
+                Piece::Value(
+                    Token::Simple(_)
+                    | Token::Error(_)
+                    | Token::Integer(_)
+                    | Token::Bulk(_)
+                    | Token::Double(_)
+                    | Token::Boolean(_)
+                    | Token::BigNumber(_)
+                    | Token::Null,
+                ) => 0,
             };
+            left = (left - 1).saturating_add(more);
         }
         Ok(())
     }
@@ -195,9 +172,20 @@ impl<'a> Reader<'a> {
     /// Builds the next value as a tree.
     ///
     /// # Errors
-    /// As [`token`](Self::token).
+    /// As [`token`](Self::token), and when it is nested deeper than [`Limits::DEPTH_CEILING`].
     pub fn value(&mut self) -> Result<Value, DecodeError> {
-        // Depth was limited when the frame was found, so recursion is bounded.
+        self.value_in(0)
+    }
+
+    /// An upper bound of the elements that can still follow: what a `Vec` may reserve for a claimed length.
+    #[must_use]
+    pub const fn remaining(&self) -> usize {
+        self.buf.len().saturating_sub(self.position) / 3
+    }
+
+    /// Builds the next value, `depth` aggregates around it.
+    fn value_in(&mut self, depth: usize) -> Result<Value, DecodeError> {
+        let start = self.position;
         Ok(match self.token()? {
             Token::Simple(text) => Value::Simple(self.bytes(text)),
             Token::Error(text) => Value::Error(ServerError::new(text)),
@@ -207,44 +195,41 @@ impl<'a> Reader<'a> {
             Token::Boolean(b) => Value::Boolean(b),
             Token::BigNumber(digits) => Value::BigNumber(self.bytes(digits)),
             Token::Null => Value::Null,
-            Token::Array(n) => Value::Array(self.values(n)?),
-            Token::Set(n) => Value::Set(self.values(n)?),
-            Token::Push(n) => Value::Push(self.values(n)?),
+            Token::Array(1..) | Token::Set(1..) | Token::Push(1..) | Token::Map(1..)
+                if depth >= Limits::DEPTH_CEILING =>
+            {
+                return Err(DecodeError::new(DecodeErrorKind::TooDeep, start));
+            }
+            Token::Array(n) => Value::Array(self.values_in(n, depth + 1)?),
+            Token::Set(n) => Value::Set(self.values_in(n, depth + 1)?),
+            Token::Push(n) => Value::Push(self.values_in(n, depth + 1)?),
             Token::Map(n) => {
-                let mut pairs = Vec::with_capacity(n.min(self.remaining()));
+                let mut pairs = Vec::with_capacity(n.min(self.remaining() / 2));
                 for _ in 0..n {
-                    pairs.push((self.value()?, self.value()?));
+                    pairs.push((self.value_in(depth + 1)?, self.value_in(depth + 1)?));
                 }
                 Value::Map(pairs)
             }
         })
     }
 
-    /// An upper bound of the elements that can still follow: what a `Vec` may reserve for a claimed length.
-    #[must_use]
-    pub const fn remaining(&self) -> usize {
-        self.buf.len().saturating_sub(self.position) / 3
-    }
-
-    fn values(&mut self, n: usize) -> Result<Vec<Value>, DecodeError> {
+    fn values_in(&mut self, n: usize, depth: usize) -> Result<Vec<Value>, DecodeError> {
         let mut values = Vec::with_capacity(n.min(self.remaining()));
         for _ in 0..n {
-            values.push(self.value()?);
+            values.push(self.value_in(depth)?);
         }
         Ok(values)
     }
 
-    /// The rest of the header line, and the cursor behind its CR LF.
-    fn line(&mut self) -> Result<&'a [u8], DecodeError> {
-        let rest = &self.buf[self.position + 1..];
-        // Length lines are a few bytes: a plain search beats the set-up of a vectorised one.
-        let cr = if rest.len() < 32 || rest[..16].contains(&b'\r') {
-            rest.iter().position(|byte| *byte == b'\r')
-        } else {
-            memchr::memchr(b'\r', rest)
-        };
-        let cr = cr.ok_or(DecodeError::new(DecodeErrorKind::Truncated, self.position))?;
-        self.position += 1 + cr + 2;
-        Ok(&rest[..cr])
+    #[inline]
+    fn piece(&mut self) -> Result<Piece<'a>, DecodeError> {
+        match element(self.buf, self.position, Bounds::NONE, 0) {
+            Ok(Element { piece, end }) => {
+                self.position = end;
+                Ok(piece)
+            }
+            Err(Stop::Wrong(kind)) => Err(DecodeError::new(kind, self.position)),
+            Err(Stop::Incomplete { .. }) => Err(DecodeError::new(DecodeErrorKind::Truncated, self.position)),
+        }
     }
 }
