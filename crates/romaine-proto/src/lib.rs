@@ -7,7 +7,8 @@
 //! 2. After each input the driver takes what is to be sent, then acts on the outcomes, then asks for the next deadline.
 //! 3. `now` never goes backwards. A late timeout is legal, an early one does nothing. A *late* one is never read as the
 //!    peer's silence: see [`Watchdog`].
-//! 4. When a connection closes, everything still unanswered is told to its owner with what is known of its effect.
+//! 4. When a connection closes, everything still unanswered is told to its owner with what is known of its effect. After
+//!    the end (closed for good) every input is ignored.
 //! 5. Deadlines are `Instant`s, settings are `Duration`s. Randomness is a seeded generator held by the machine.
 //!
 //! | machine | decides |
@@ -41,5 +42,5 @@ pub use fence::{Autopsy, Ghost, GhostVerdict, autopsy_requests};
 pub use handshake::{Greeting, Handshake, HandshakeError, Protocol, ServerIdentity, Step};
 pub use liveness::{Keepalive, Liveness, Verdict, Watchdog};
 pub use reconnect::Reconnect;
-pub use subscriptions::{Delivered, SubscriptionKind, Subscriptions};
+pub use subscriptions::{Delivered, SubscriptionKind, Subscriptions, subscription_request};
 pub use wait::{Action, Outcome, ProbeAnswer, Wait, WaitSettings};

@@ -155,8 +155,8 @@ pub enum Verdict {
 enum State {
     /// Nothing is unanswered.
     Idle { since: Instant },
-    /// Something is unanswered, and nothing was received since.
-    Waiting { since: Instant, suspected: bool },
+    /// Something is unanswered, and nothing was received since. `asked`: the second opinion on this silence was asked for.
+    Waiting { since: Instant, suspected: bool, asked: bool },
     /// A blocking command holds the connection: its own machine ([`Wait`](crate::Wait)) watches.
     Blocked,
 }
@@ -194,8 +194,9 @@ impl Watchdog {
                 *since = now;
                 false
             }
-            State::Waiting { since, suspected } => {
+            State::Waiting { since, suspected, asked } => {
                 *since = now;
+                *asked = false;
                 std::mem::take(suspected)
             }
             State::Blocked => false,
@@ -211,7 +212,7 @@ impl Watchdog {
                 self.rearm(now);
             }
             (Some(false), _) => {
-                self.state = State::Waiting { since: now, suspected: false };
+                self.state = State::Waiting { since: now, suspected: false, asked: false };
                 self.rearm(now);
             }
             (Some(true), _) => {
@@ -222,10 +223,12 @@ impl Watchdog {
     }
 
     /// A second opinion says that the server is alive and busy (`-BUSY`, `-LOADING` on another connection): the
-    /// silence so far is forgiven.
+    /// silence so far is forgiven. It stays suspect until bytes arrive; another silence asks for another opinion, or a
+    /// script of a minute would be taken for death.
     pub fn excuse(&mut self, now: Instant) {
-        if let State::Waiting { since, .. } = &mut self.state {
+        if let State::Waiting { since, asked, .. } = &mut self.state {
             *since = now;
+            *asked = false;
         }
     }
 
@@ -258,7 +261,7 @@ impl Watchdog {
                     _ => None,
                 }
             }
-            State::Waiting { since, suspected } => {
+            State::Waiting { since, suspected, asked } => {
                 if late_by > tick / 2 {
                     // We were not looking: the peer may have answered long ago and the bytes lie unread.
                     *since = (*since + late_by + tick).min(now);
@@ -268,8 +271,9 @@ impl Watchdog {
                 let silent_for = now - *since;
                 if self.settings.dead_after.is_some_and(|limit| silent_for >= limit) {
                     Some(Verdict::Dead { silent_for })
-                } else if silent_for >= self.settings.suspect_after && !*suspected {
+                } else if silent_for >= self.settings.suspect_after && !*asked {
                     *suspected = true;
+                    *asked = true;
                     Some(Verdict::Suspect { silent_for })
                 } else {
                     None
@@ -283,10 +287,10 @@ impl Watchdog {
     fn rearm(&mut self, now: Instant) {
         self.tick_at = match self.state {
             State::Idle { since } => self.settings.heartbeat.map(|heartbeat| (since + heartbeat).max(now)),
-            State::Waiting { since, suspected } => {
+            State::Waiting { since, asked, .. } => {
                 let tick = now + self.settings.tick();
                 let mut next = tick;
-                if !suspected {
+                if !asked {
                     next = next.min(since + self.settings.suspect_after);
                 }
                 if let Some(limit) = self.settings.dead_after {

@@ -194,8 +194,13 @@ impl Subscriptions {
     }
 }
 
-/// A request for topics.
-pub(crate) fn request<'a>(command: &str, topics: impl Iterator<Item = &'a Bytes>) -> Request {
+/// SUBSCRIBE, UNSUBSCRIBE and their kin for `topics`.
+#[must_use]
+pub fn subscription_request(command: &str, topics: &[Bytes]) -> Request {
+    request(command, topics.iter())
+}
+
+fn request<'a>(command: &str, topics: impl Iterator<Item = &'a Bytes>) -> Request {
     let mut request = cmd::<()>(command).into_request();
     for topic in topics {
         request.push(topic);

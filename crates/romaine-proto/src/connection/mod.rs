@@ -1,0 +1,255 @@
+//! The line of requests on one connection: which reply belongs to whom, what left this process, who is told what when
+//! the connection closes.
+//!
+//! One `Connection` lives as long as its client: it is `Down` between sockets and keeps accepting requests then, within
+//! its limits. [`Connection::request`] is called by callers (it only appends), everything else by the driver.
+
+mod incoming;
+mod line;
+mod options;
+mod outcome;
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+use romaine_commands::Spec;
+use romaine_resp::Framer;
+
+pub use self::options::{ConnectionLimits, Lane, Link, Refusal, RequestId, RequestOptions};
+pub use self::outcome::{Answered, CloseReason, Delivery, Failure, FailureKind, Outcomes};
+
+use self::line::Line;
+use crate::handshake::{Greeting, Handshake};
+use crate::liveness::{Liveness, Verdict, Watchdog};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Connection {
+    link: Link,
+    lane: Lane,
+    limits: ConnectionLimits,
+    liveness: Liveness,
+    handshake: Option<Handshake>,
+    handshake_deadline: Option<Instant>,
+    handshake_out: BytesMut,
+    resp2: bool,
+    framer: Framer,
+    watchdog: Watchdog,
+    line: Line,
+    /// What [`Self::next_timeout`] last said: an earlier deadline must wake the driver.
+    announced: Option<Instant>,
+}
+
+impl Connection {
+    /// A connection that is down.
+    #[must_use]
+    pub fn new(lane: Lane, mut limits: ConnectionLimits, liveness: Liveness, now: Instant) -> Self {
+        limits.in_flight_max = limits.in_flight_max.max(if lane == Lane::Monitor { 2 } else { 1 });
+        Self {
+            link: Link::Down,
+            lane,
+            limits,
+            handshake: None,
+            handshake_deadline: None,
+            handshake_out: BytesMut::new(),
+            resp2: false,
+            framer: Framer::new(limits.reply),
+            watchdog: Watchdog::new(liveness.clone(), now),
+            liveness,
+            line: Line::default(),
+            announced: None,
+        }
+    }
+
+    /// Where it is in its life.
+    #[must_use]
+    #[inline]
+    pub const fn link(&self) -> Link {
+        self.link
+    }
+
+    /// Requests handed to the transport and not answered.
+    #[must_use]
+    pub const fn in_flight(&self) -> usize {
+        self.line.in_flight()
+    }
+
+    /// Requests accepted and not yet handed to the transport.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.line.queued()
+    }
+
+    /// Bytes of these.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.line.queued_bytes()
+    }
+
+    /// Whether the watchdog suspects the peer.
+    #[must_use]
+    pub const fn is_suspect(&self) -> bool {
+        self.watchdog.is_suspect()
+    }
+
+    /// Accepts a request whose `length` bytes `write` appends. The second part of the answer: whether the driver must
+    /// be woken.
+    ///
+    /// # Errors
+    /// When a limit is reached or the connection is closed.
+    #[inline]
+    pub fn request(
+        &mut self,
+        now: Instant,
+        spec: &'static Spec,
+        options: RequestOptions,
+        length: usize,
+        write: impl FnOnce(&mut BytesMut),
+    ) -> Result<(RequestId, bool), Refusal> {
+        if self.link == Link::Closed {
+            return Err(Refusal::Closed);
+        }
+        if self.line.queued() >= self.limits.queued_requests_max {
+            return Err(Refusal::QueuedRequests);
+        }
+        // A single request larger than the limit may pass alone: else it could never be sent.
+        let queued_bytes = self.line.queued_bytes();
+        if queued_bytes > 0 && queued_bytes.saturating_add(length) > self.limits.queued_bytes_max {
+            return Err(Refusal::QueuedBytes);
+        }
+        let mut wake = !self.line.has_outgoing() && self.link == Link::Ready;
+        if let Some(deadline) = options.deadline {
+            wake |= self.announced.is_none_or(|announced| deadline < announced);
+        }
+        Ok((RequestId(self.line.push(now, spec, options, length, write)), wake))
+    }
+
+    /// Nobody waits for `id` any more: no outcome of it is told. If it was not sent, it never will be; else its reply
+    /// keeps its place in the line.
+    pub fn abandon(&mut self, id: RequestId) {
+        self.line.abandon(id.0);
+    }
+
+    /// A socket is open: the handshake starts, and must be done by `deadline`. Ignored after the end.
+    pub fn opened(&mut self, now: Instant, greeting: Greeting, deadline: Instant) {
+        if self.link == Link::Closed {
+            return;
+        }
+        assert!(self.link == Link::Down, "one socket at a time");
+        self.framer.reset();
+        self.resp2 = false;
+        self.handshake_out.clear();
+        self.handshake = Some(Handshake::start(greeting, &mut self.handshake_out));
+        self.handshake_deadline = Some(deadline);
+        self.watchdog = Watchdog::new(self.liveness.clone(), now);
+        self.link = Link::Greeting;
+        self.watch(now);
+    }
+
+    /// Whether [`take`](Self::take) has something.
+    #[must_use]
+    pub fn has_outgoing(&self) -> bool {
+        !self.handshake_out.is_empty()
+            || (self.link == Link::Ready
+                && self.line.has_outgoing()
+                && self.line.in_flight() < self.limits.in_flight_max)
+    }
+
+    /// Hands over what is to be sent, appended to `into`. Nothing that has expired by `now` is in it.
+    pub fn take(&mut self, now: Instant, into: &mut BytesMut) {
+        if !self.handshake_out.is_empty() {
+            into.unsplit(self.handshake_out.split());
+        }
+        if self.link == Link::Ready && self.line.has_outgoing() {
+            self.line.take(now, self.limits.in_flight_max, into);
+            self.watch(now);
+        }
+    }
+
+    /// Tells the watchdog what is unanswered.
+    #[inline]
+    fn watch(&mut self, now: Instant) {
+        let waiting = match self.link {
+            Link::Greeting => Some(false),
+            Link::Ready => self.line.unanswered(),
+            Link::Down | Link::Closed => None,
+        };
+        self.watchdog.unanswered(now, waiting);
+    }
+
+    /// A second opinion says that the server is alive and busy.
+    pub fn excuse(&mut self, now: Instant) {
+        self.watchdog.excuse(now);
+    }
+
+    /// When [`timeout`](Self::timeout) wants to be called.
+    pub fn next_timeout(&mut self) -> Option<Instant> {
+        let watchdog =
+            if matches!(self.link, Link::Greeting | Link::Ready) { self.watchdog.next_timeout() } else { None };
+        self.announced = [self.line.earliest_deadline(), watchdog, self.handshake_deadline].into_iter().flatten().min();
+        self.announced
+    }
+
+    /// Time has passed. Early calls do nothing.
+    ///
+    /// # Errors
+    /// When the connection is dead; the driver closes it with that reason.
+    pub fn timeout(&mut self, now: Instant, out: &mut impl Outcomes) -> Result<(), CloseReason> {
+        if self.line.earliest_deadline().is_some_and(|earliest| earliest <= now) {
+            self.line.expire(now, out);
+        }
+        if let Some(deadline) = self.handshake_deadline
+            && deadline <= now
+        {
+            let step = self.handshake.as_ref().map_or("HELLO", |handshake| handshake.step().command());
+            return Err(CloseReason::HandshakeTimeout(step));
+        }
+        if !matches!(self.link, Link::Greeting | Link::Ready) {
+            return Ok(());
+        }
+        match self.watchdog.timeout(now) {
+            None => {}
+            Some(Verdict::Ping) => self.heartbeat(now),
+            Some(Verdict::Dead { silent_for }) => {
+                out.verdict(Verdict::Dead { silent_for });
+                return Err(CloseReason::Silent(silent_for));
+            }
+            Some(verdict @ (Verdict::Suspect { .. } | Verdict::Stalled { .. })) => out.verdict(verdict),
+        }
+        Ok(())
+    }
+
+    fn heartbeat(&mut self, now: Instant) {
+        // Whatever is about to be sent will be answered just as well.
+        if self.link == Link::Ready && !self.line.has_outgoing() {
+            self.line.push_heartbeat(now);
+        }
+    }
+
+    /// The socket is gone. `unwritten` is what was taken and not accepted by the transport. Everything unanswered is
+    /// told to its owner. With `for_good` no further request is accepted. Ignored after the end.
+    pub fn closed(&mut self, unwritten: usize, for_good: bool, out: &mut impl Outcomes) {
+        if self.link == Link::Closed {
+            return;
+        }
+        let was_up = self.link == Link::Ready;
+        self.link = if for_good { Link::Closed } else { Link::Down };
+        self.handshake = None;
+        self.handshake_deadline = None;
+        self.handshake_out.clear();
+        // A failed attempt to connect leaves the queue as it is: its requests wait for the next one, or their deadline.
+        if was_up || for_good {
+            let kind = if for_good { FailureKind::Closed } else { FailureKind::Disconnected };
+            self.line.fail_all(unwritten, kind, out);
+        }
+    }
+
+    /// Tells every queued request that there is no connection (behaviour "fail at once while disconnected").
+    pub fn fail_queued(&mut self, out: &mut impl Outcomes) {
+        if self.link != Link::Ready {
+            self.line.fail_all(0, FailureKind::Disconnected, out);
+        }
+    }
+}
