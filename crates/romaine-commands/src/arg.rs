@@ -30,11 +30,12 @@ impl<'a> ArgWriter<'a> {
     }
 }
 
-/// A value that can be an argument, or several in a row (a slice, a list of pairs).
+/// A value that can be an argument.
 ///
 /// Text and bytes are sent as they are, numbers in decimal, floats in the shortest form that reads back the same.
+/// Implement it for your own key types; lists of them are then [`ToArgs`](crate::ToArgs) too.
 pub trait ToArg {
-    /// Writes the argument or arguments.
+    /// Writes the argument.
     fn write_to(&self, out: &mut ArgWriter<'_>);
 }
 

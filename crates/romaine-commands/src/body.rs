@@ -59,6 +59,24 @@ impl Body {
         self.extend(b"\r\n");
     }
 
+    /// Cuts off everything from `at` on and returns it.
+    pub(crate) fn split_off(&mut self, at: usize) -> Vec<u8> {
+        if self.heap.is_empty() {
+            let end = usize::from(self.inline_len);
+            let tail = self.inline.get(at..end).unwrap_or_default().to_vec();
+            #[expect(clippy::cast_possible_truncation, reason = "not above inline_len, which is a u8")]
+            {
+                self.inline_len = at.min(end) as u8;
+            }
+            return tail;
+        }
+        let tail = self.heap.split_off(at.min(self.heap.len()));
+        if self.heap.is_empty() {
+            self.inline_len = 0;
+        }
+        tail
+    }
+
     #[cold]
     fn spill(&mut self, more: usize) {
         if self.heap.is_empty() {

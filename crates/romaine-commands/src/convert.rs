@@ -77,6 +77,24 @@ pub trait FromValue: Sized {
         }
         Ok(values)
     }
+
+    /// Consumes nil or one value. Only tuples differ: an empty list is none too (`ZPOPMIN` of a missing key).
+    ///
+    /// # Errors
+    /// When the value is of another type.
+    #[doc(hidden)]
+    fn option_from_value(reader: &mut Reader<'_>) -> Result<Option<Self>, ConversionError> {
+        option(reader)
+    }
+}
+
+/// Nil, or a value.
+fn option<T: FromValue>(reader: &mut Reader<'_>) -> Result<Option<T>, ConversionError> {
+    if reader.peek()? == Token::Null {
+        reader.skip()?;
+        return Ok(None);
+    }
+    T::from_value(reader).map(Some)
 }
 
 /// The number of elements of the aggregate that comes next. Null counts as empty: servers answer `*-1` for a missing
@@ -217,11 +235,7 @@ impl FromValue for bool {
 /// Nil, or a value.
 impl<T: FromValue> FromValue for Option<T> {
     fn from_value(reader: &mut Reader<'_>) -> Result<Self, ConversionError> {
-        if reader.peek()? == Token::Null {
-            reader.skip()?;
-            return Ok(None);
-        }
-        T::from_value(reader).map(Some)
+        T::option_from_value(reader)
     }
 }
 
@@ -323,6 +337,14 @@ macro_rules! tuples {
                         found: "list of another length",
                     }),
                 }
+            }
+
+            fn option_from_value(reader: &mut Reader<'_>) -> Result<Option<Self>, ConversionError> {
+                if matches!(reader.peek()?, Token::Array(0) | Token::Set(0)) {
+                    reader.skip()?;
+                    return Ok(None);
+                }
+                option(reader)
             }
 
             /// A list of pairs comes flat in RESP2 and wrapped in RESP3.

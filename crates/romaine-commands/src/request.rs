@@ -8,10 +8,11 @@ use bytes::{BufMut, BytesMut};
 use romaine_resp::{Reader, Token, decimal_digits, write_array_header};
 
 use crate::arg::{ArgWriter, ToArg};
+use crate::args::ToArgs;
 use crate::body::Body;
 use crate::convert::FromValue;
 use crate::executor::Command;
-use crate::spec::{Spec, Wait};
+use crate::spec::{KeySpec, Spec, Wait};
 
 static UNLISTED: Spec = Spec::UNLISTED;
 
@@ -58,6 +59,38 @@ impl Request {
         self.args += writer.count();
     }
 
+    /// Adds a list of arguments.
+    #[inline]
+    pub fn extend<const N: usize>(&mut self, args: impl ToArgs<N>) {
+        let mut writer = ArgWriter::new(&mut self.body);
+        args.write_args(&mut writer);
+        self.args += writer.count();
+    }
+
+    /// Adds how many groups of `N` arguments follow, then the arguments (`numkeys key [key …]`).
+    pub fn extend_counted<const N: usize>(&mut self, args: impl ToArgs<N>) {
+        let (before, mut at) = (self.args, self.mark());
+        self.extend(args);
+        let groups = (self.args - before) as usize / N.max(1);
+        self.insert(&mut at, |out| groups.write_to(out));
+    }
+
+    /// The place behind the last argument, for [`insert`](Self::insert).
+    #[inline]
+    pub(crate) fn mark(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Inserts arguments at a place that [`mark`](Self::mark) gave, and moves the place behind them.
+    pub(crate) fn insert(&mut self, at: &mut usize, write: impl FnOnce(&mut ArgWriter<'_>)) {
+        let tail = self.body.split_off(*at);
+        let mut writer = ArgWriter::new(&mut self.body);
+        write(&mut writer);
+        self.args += writer.count();
+        *at = self.body.len();
+        self.body.extend(&tail);
+    }
+
     /// What the table says of this command.
     #[must_use]
     #[inline]
@@ -90,11 +123,42 @@ impl Request {
 
     /// All arguments, the words of the name first.
     pub fn args(&self) -> impl Iterator<Item = &[u8]> {
-        let mut reader = Reader::new(self.body.as_slice());
-        std::iter::from_fn(move || match reader.token() {
-            Ok(Token::Bulk(arg)) => Some(arg),
-            _ => None,
-        })
+        bulks(self.body.as_slice())
+    }
+
+    /// The keys, in order. Empty when there are none or nobody can tell ([`KeySpec::Unknown`]).
+    #[must_use]
+    pub fn keys(&self) -> Vec<&[u8]> {
+        let args = self.args();
+        match self.spec.keys {
+            KeySpec::None | KeySpec::Unknown => Vec::new(),
+            KeySpec::Range { first, last, step } => {
+                let first = usize::from(first);
+                let end = match usize::try_from(last) {
+                    Ok(last) => last + 1,
+                    Err(_negative) => (self.args as usize + 1).saturating_sub(usize::from(last.unsigned_abs())),
+                };
+                args.take(end).skip(first).step_by(usize::from(step.max(1))).collect()
+            }
+            KeySpec::Counted { count, first } => {
+                args.skip(usize::from(first)).take(self.number(usize::from(count))).collect()
+            }
+            KeySpec::StoreCounted { store, count, first } => {
+                let sources = self.args().skip(usize::from(first)).take(self.number(usize::from(count)));
+                args.skip(usize::from(store)).take(1).chain(sources).collect()
+            }
+            KeySpec::AfterKeyword { keyword } => {
+                let rest: Vec<_> =
+                    args.skip_while(|arg| !arg.eq_ignore_ascii_case(keyword.as_bytes())).skip(1).collect();
+                let keys = rest.len() / 2;
+                rest.into_iter().take(keys).collect()
+            }
+        }
+    }
+
+    /// The number at `index`; zero when there is none.
+    fn number(&self, index: usize) -> usize {
+        self.arg(index).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()).unwrap_or(0)
     }
 
     /// Bytes on the wire.
@@ -168,6 +232,15 @@ impl Request {
     }
 }
 
+/// Bulk strings in a row.
+fn bulks(wire: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut reader = Reader::new(wire);
+    std::iter::from_fn(move || match reader.token() {
+        Ok(Token::Bulk(arg)) => Some(arg),
+        _ => None,
+    })
+}
+
 impl fmt::Debug for Request {
     /// Shows no argument: they are the user's data, and may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -183,35 +256,74 @@ impl fmt::Debug for Request {
 /// # let _ = reply;
 /// ```
 #[derive(Debug, Clone)]
+#[must_use = "a command does nothing until it is issued"]
 pub struct Cmd<R> {
     request: Request,
     reply: PhantomData<fn() -> R>,
 }
 
 /// Starts a command by name; see [`Cmd`].
-#[must_use]
 pub fn cmd<R: FromValue>(name: &str) -> Cmd<R> {
     Cmd { request: Request::by_name(name), reply: PhantomData }
 }
 
 impl<R: FromValue> Cmd<R> {
     /// A command for a row of the table.
-    #[must_use]
     #[inline]
     pub fn new(spec: &'static Spec) -> Self {
         Self { request: Request::new(spec), reply: PhantomData }
     }
 
     /// Adds an argument (or several).
-    #[must_use]
     #[inline]
     pub fn arg(mut self, arg: impl ToArg) -> Self {
         self.request.push(arg);
         self
     }
 
+    /// Adds a list of arguments.
+    #[inline]
+    pub fn args<const N: usize>(mut self, args: impl ToArgs<N>) -> Self {
+        self.request.extend(args);
+        self
+    }
+
+    /// Adds how many groups of `N` arguments follow, then the arguments (`numkeys key [key …]`).
+    pub fn counted_args<const N: usize>(mut self, args: impl ToArgs<N>) -> Self {
+        self.request.extend_counted(args);
+        self
+    }
+
+    /// Adds the first of every pair, then the second of every pair (XREAD's keys and ids).
+    pub(crate) fn transposed_args(mut self, pairs: impl ToArgs<2>) -> Self {
+        let mut both = Body::new();
+        pairs.write_args(&mut ArgWriter::new(&mut both));
+        let both: Vec<_> = bulks(both.as_slice()).collect();
+        for arg in both.iter().step_by(2).chain(both.iter().skip(1).step_by(2)) {
+            self.request.push(*arg);
+        }
+        self
+    }
+
+    /// The same request under another row for the same command.
+    pub(crate) fn for_row(mut self, spec: &'static Spec) -> Self {
+        self.request.spec = spec;
+        self
+    }
+
+    /// The place behind the last argument.
+    #[inline]
+    pub(crate) fn mark(&self) -> usize {
+        self.request.mark()
+    }
+
+    /// Inserts arguments at a place that `mark` gave, and moves the place behind them.
+    pub(crate) fn insert(mut self, at: &mut usize, write: impl FnOnce(&mut ArgWriter<'_>)) -> Self {
+        self.request.insert(at, write);
+        self
+    }
+
     /// The same request with another reply type.
-    #[must_use]
     pub fn returning<T: FromValue>(self) -> Cmd<T> {
         Cmd { request: self.request, reply: PhantomData }
     }
@@ -222,10 +334,7 @@ impl<R: FromValue> Command for Cmd<R> {
 
     #[inline]
     fn into_request(mut self) -> Request {
-        if self.request.spec.words < 2
-            && self.request.spec.name != "command"
-            && crate::table::is_container(self.request.spec)
-        {
+        if self.request.spec.words == 1 && self.request.args > 1 && crate::table::is_container(self.request.spec) {
             self.request.refine();
         }
         self.request

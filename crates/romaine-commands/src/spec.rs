@@ -14,7 +14,8 @@ pub struct Spec {
     pub wire: &'static [u8],
     /// How many words the name has.
     pub words: u8,
-    /// Its place in the table: what counters per command are indexed by.
+    /// Its place in the table, from 1; 0 is for commands that are not in it. What counters per command are indexed by
+    /// (see [`table::COUNT`](crate::table::COUNT)).
     pub index: u16,
     /// Number of arguments with the name; negative: at least that many.
     pub arity: i16,
@@ -132,6 +133,15 @@ pub enum KeySpec {
         /// Position of the number of keys.
         count: u8,
         /// Position of the first key.
+        first: u8,
+    },
+    /// A destination at `store`, then a count at `count` and the keys from `first` on (ZUNIONSTORE).
+    StoreCounted {
+        /// Position of the destination key.
+        store: u8,
+        /// Position of the number of source keys.
+        count: u8,
+        /// Position of the first source key.
         first: u8,
     },
     /// After the word `keyword`: the first half of the remaining arguments (XREAD's STREAMS).
