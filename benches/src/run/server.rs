@@ -1,0 +1,159 @@
+//! The redis-server of a run.
+
+use std::{
+    env,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use super::Transport;
+use crate::{
+    address::Address,
+    admin::{Admin, Reply},
+    data,
+    workload::Workload,
+};
+
+/// Where the server runs with `--pin`.
+pub(super) const SERVER_CPU: usize = 0;
+/// Where everything else runs with `--pin`.
+pub(super) const CLIENT_CPU: usize = 1;
+
+/// The server must answer within this time.
+const UP_WITHIN: Duration = Duration::from_secs(10);
+/// Another process may take the free port first.
+const START_ATTEMPTS: usize = 3;
+const HOST: &str = "127.0.0.1";
+/// Enough for the blocked connections of a full run.
+const MAX_CLIENTS: &str = "12000";
+
+/// A running server with the data of the workloads. Stopped when dropped.
+pub(super) struct Server {
+    process: Child,
+    port: u16,
+    tcp: Address,
+    unix: Address,
+    version: String,
+    redis_benchmark: PathBuf,
+    /// Its directory with the unix socket, removed at the end.
+    _directory: TempDir,
+}
+
+/// A command, kept on one processor by taskset if one is given.
+pub(super) fn pinned(program: &Path, cpu: Option<usize>) -> Command {
+    match cpu {
+        Some(cpu) => {
+            let mut command = Command::new("taskset");
+            command.args(["-c", &cpu.to_string()]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
+}
+
+impl Server {
+    /// Starts `$ROMAINE_REDIS_SERVER`, or the redis-server in the path, on a free port.
+    pub(super) fn start(pin: bool) -> Result<Self> {
+        let program = PathBuf::from(env::var_os("ROMAINE_REDIS_SERVER").unwrap_or_else(|| "redis-server".into()));
+        let mut failure = None;
+        for _ in 0..START_ATTEMPTS {
+            match Self::start_once(&program, pin) {
+                Ok(server) => return Ok(server),
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.map_or_else(|| bail!("not started"), Err).context("starting redis-server")
+    }
+
+    fn start_once(program: &Path, pin: bool) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("romaine-bench-").tempdir()?;
+        let port = TcpListener::bind((HOST, 0))?.local_addr()?.port();
+        let socket = directory.path().join("redis.sock");
+        let process = pinned(program, pin.then_some(SERVER_CPU))
+            .args(["--bind", HOST, "--port", &port.to_string(), "--unixsocket"])
+            .arg(&socket)
+            .arg("--dir")
+            .arg(directory.path())
+            .args(["--save", "", "--appendonly", "no", "--maxclients", MAX_CLIENTS, "--loglevel", "warning"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .with_context(|| program.display().to_string())?;
+
+        let mut server = Self {
+            process,
+            port,
+            tcp: Address::Tcp { host: HOST.to_owned(), port },
+            unix: Address::Unix(socket),
+            version: String::new(),
+            redis_benchmark: redis_benchmark_beside(program),
+            _directory: directory,
+        };
+        let mut admin = server.wait_until_up()?;
+        server.version = admin.info("server", "redis_version")?.trim().to_owned();
+        data::seed(&mut admin, Workload::string_sizes())?;
+        Ok(server)
+    }
+
+    /// The address to reach it by.
+    pub(super) fn address(&self, transport: Transport) -> &Address {
+        match transport {
+            Transport::Tcp => &self.tcp,
+            Transport::Unix => &self.unix,
+        }
+    }
+
+    /// Its port.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its version.
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The redis-benchmark of the same installation.
+    pub(super) fn redis_benchmark(&self) -> &Path {
+        &self.redis_benchmark
+    }
+
+    fn wait_until_up(&mut self) -> Result<Admin> {
+        let deadline = Instant::now() + UP_WITHIN;
+        loop {
+            if let Ok(mut admin) = Admin::connect(&self.unix)
+                && admin.command(&["PING"])? == Reply::Status("PONG".to_owned())
+            {
+                return Ok(admin);
+            }
+            if let Some(status) = self.process.try_wait()? {
+                bail!("it ended at once: {status}");
+            }
+            if Instant::now() > deadline {
+                bail!("no answer within {UP_WITHIN:?}");
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It holds nothing worth saving; an error means that it is gone already.
+        let _gone = self.process.kill();
+        let _status = self.process.wait();
+    }
+}
+
+/// The redis-benchmark in the directory of the server if there is one, or else in the path.
+fn redis_benchmark_beside(server: &Path) -> PathBuf {
+    let name = "redis-benchmark";
+    let beside = server.parent().map(|directory| directory.join(name));
+    beside.filter(|path| path.is_file()).unwrap_or_else(|| name.into())
+}
