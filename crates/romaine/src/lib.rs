@@ -1,1 +1,66 @@
 //! A Redis/Valkey client whose connections never die silently.
+
+mod batch;
+mod blocking;
+mod call;
+mod cells;
+mod circuit;
+mod client;
+mod clock;
+mod config;
+mod credentials;
+mod dedicated;
+mod error;
+mod events;
+mod exclusive;
+mod health;
+mod hub;
+mod metrics;
+mod monitor;
+mod panics;
+mod pipeline;
+mod probe;
+mod script;
+mod session;
+mod shared;
+mod socket;
+mod subscription;
+mod supervisor;
+mod tls;
+mod transaction;
+mod url;
+mod usage;
+mod witness;
+
+pub use call::Call;
+pub use client::Client;
+pub use config::{Address, Config, IntoConfig, Offline, Overflow};
+pub use credentials::{Credentials, CredentialsFuture, CredentialsProvider};
+pub use error::{Delivery, Error, ErrorKind, Result};
+pub use events::{Event, EventStream, Lane};
+pub use exclusive::Exclusive;
+pub use health::{Health, Status};
+pub use hub::{Incoming, Message};
+pub use metrics::{Counters, Histogram, Metrics};
+pub use monitor::{Monitor, MonitorLine};
+pub use pipeline::{Pipeline, Replies, Ticket};
+pub use script::Script;
+pub use subscription::Subscription;
+pub use tls::Tls;
+pub use transaction::Transaction;
+
+pub use romaine_commands::{Cmd, Command, Executor, FromValue, Request, ToArg, ToArgs, cmd, replies};
+pub use romaine_proto::retry::RetryPolicy;
+pub use romaine_proto::{
+    Backoff, ConnectionLimits, Delay, GhostVerdict, Keepalive, Liveness, Protocol, SubscriptionKind,
+};
+pub use romaine_resp::{Limits, ServerError, Value};
+
+/// The commands as methods of everything that executes: bring the traits into scope with `use romaine::commands::*`.
+pub mod commands {
+    pub use romaine_commands::Executor;
+    pub use romaine_commands::prelude::*;
+}
+
+/// The commands as values, with their options: `client.issue(command::set("k", "v").ex(10))`.
+pub use romaine_commands::commands as command;

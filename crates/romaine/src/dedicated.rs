@@ -1,0 +1,141 @@
+//! Connections of their own: for one blocking command at a time, for WATCH, for MONITOR.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+use romaine_commands::Request;
+use romaine_proto::{CloseReason, Connection, Lane as WireLane, Link};
+
+use crate::cells::Ended;
+use crate::circuit::{Circuit, Issue, Notice, Patience, Ticketed};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::events::{Event, Lane};
+use crate::session::{Ending, Session};
+use crate::shared::Shared;
+use crate::socket::dial;
+
+/// One connection, made once; it is not dialled again. Closed when dropped.
+#[derive(Debug)]
+pub(crate) struct Dedicated {
+    pub(crate) circuit: Arc<Circuit>,
+    pub(crate) node: Arc<str>,
+}
+
+impl Dedicated {
+    /// Dials and greets. The handshake may still be under way: requests wait for it.
+    pub(crate) async fn open(shared: &Arc<Shared>, lane: Lane, wire: WireLane) -> Result<Self> {
+        let greeting = shared.greeting(lane).await.map_err(|error| error.with_node(&shared.node))?;
+        let (socket, node) = Box::pin(dial(&shared.config)).await?;
+        let now = clock::now();
+        let mut limits = shared.config.limits;
+        if wire == WireLane::Monitor {
+            limits.queued_requests_max = 1;
+        }
+        let connection = Connection::new(wire, limits, shared.config.liveness.clone(), now);
+        let circuit = Arc::new(Circuit::new(lane, connection, None, false, false, now));
+        circuit.opened(greeting, socket.local_address(), shared.config.handshake_timeout);
+        shared.register(&circuit)?;
+        shared.spawn(drive(shared.clone(), circuit.clone(), socket, node.clone()));
+        Ok(Self { circuit, node })
+    }
+
+    /// Sends `request`; its outcome is collected from the circuit.
+    pub(crate) fn issue(&self, request: &Request, blocking: bool) -> Result<Ticketed> {
+        let issue = Issue { patience: Patience::For(None), replies: 1, batch: false, blocking };
+        self.circuit.issue(request, issue, Waker::noop())
+    }
+
+    /// Whether it can take a request now.
+    pub(crate) fn is_usable(&self) -> bool {
+        let state = self.circuit.lock();
+        state.connection.link() == Link::Ready && state.is_empty() && !state.draining
+    }
+}
+
+impl Drop for Dedicated {
+    fn drop(&mut self) {
+        self.circuit.end();
+    }
+}
+
+async fn drive(shared: Arc<Shared>, circuit: Arc<Circuit>, socket: crate::socket::Socket, node: Arc<str>) {
+    let lane = circuit.lane;
+    let notice = |notice| match notice {
+        Notice::Ready(identity) => {
+            {
+                let mut state = circuit.lock();
+                state.client_id = identity.client_id;
+                state.run_id = identity.run_id.as_deref().map(Arc::from);
+            }
+            shared.events.tell(Event::Activated { lane, node: node.clone(), client_id: identity.client_id });
+        }
+        Notice::Verdict(romaine_proto::Verdict::Suspect { silent_for }) => {
+            shared.events.tell(Event::Suspect { lane, silent_for });
+        }
+        Notice::Recovered => shared.events.tell(Event::Recovered { lane }),
+        Notice::Verdict(_)
+        | Notice::Gap { .. }
+        | Notice::Resubscribed(_)
+        | Notice::Revoked { .. }
+        | Notice::Dropped { .. } => {}
+    };
+    let Ending { reason, unwritten } = Session::new(&circuit, socket, notice).await;
+    let error = Error::closed_by(&reason).with_node(&node);
+    {
+        let mut state = circuit.lock();
+        // The end of the stream comes after everything the server had to say; any other end may have swallowed it.
+        state.orderly_end = matches!(reason, CloseReason::PeerClosed);
+    }
+    circuit.closed(unwritten, true, &error);
+    if !matches!(reason, CloseReason::Ours) {
+        shared.events.tell(Event::Disconnected { lane, node, cause: error });
+    }
+}
+
+/// Connections kept for the next blocking command.
+#[derive(Debug, Default)]
+pub(crate) struct Pool(Mutex<Vec<Dedicated>>);
+
+impl Pool {
+    /// One that is usable, if there is one.
+    pub(crate) fn take(&self) -> Option<Dedicated> {
+        loop {
+            let dedicated = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+            if dedicated.is_usable() {
+                return Some(dedicated);
+            }
+        }
+    }
+
+    /// Keeps it, unless there are `max` already or it is not usable.
+    pub(crate) fn give(&self, dedicated: Dedicated, max: usize) {
+        if dedicated.is_usable() {
+            let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < max {
+                idle.push(dedicated);
+            }
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        let idle = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(idle);
+    }
+}
+
+/// The reply of a request that ended well; else what went wrong.
+pub(crate) fn reply(ended: Ended, circuit: &Circuit) -> Result<crate::cells::ReplyBytes> {
+    match ended {
+        Ended::Reply(bytes) => Ok(bytes),
+        Ended::Batch(_) => Err(Error::usage("a pipeline's reply came to a single request")),
+        Ended::Failed(kind, delivery) => {
+            let error = Error::without_reply(kind, delivery);
+            let cause = circuit.lock().last_error.clone();
+            Err(match cause {
+                Some(cause) => error.with_source(cause),
+                None => error,
+            })
+        }
+    }
+}

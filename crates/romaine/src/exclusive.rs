@@ -1,0 +1,82 @@
+//! A connection of one's own: for WATCH, and for commands that change their connection's state.
+
+use std::sync::Arc;
+
+use romaine_commands::{Command, Executor, FromValue, ToArgs, cmd};
+use romaine_proto::Lane as WireLane;
+
+use crate::call::{Call, Target, ask};
+use crate::circuit::Patience;
+use crate::dedicated::Dedicated;
+use crate::error::{ErrorKind, Result};
+use crate::events::Lane;
+use crate::pipeline::{Pipeline, Replies};
+use crate::shared::Shared;
+use crate::transaction::{Outcome, Transaction};
+
+/// A connection that nobody shares. It is not dialled again when it ends: its state would be lost. Closed when dropped.
+#[derive(Debug)]
+pub struct Exclusive {
+    shared: Arc<Shared>,
+    dedicated: Dedicated,
+}
+
+impl Exclusive {
+    pub(crate) async fn open(shared: &Arc<Shared>) -> Result<Self> {
+        let dedicated = Dedicated::open(shared, Lane::Exclusive, WireLane::Requests).await?;
+        Ok(Self { shared: shared.clone(), dedicated })
+    }
+
+    fn target(&self) -> Target<'_> {
+        Target { shared: &self.shared, circuit: &self.dedicated.circuit, exclusive: true }
+    }
+
+    /// Many commands in one round trip, on this connection.
+    pub fn pipeline(&self) -> Pipeline<'_> {
+        Pipeline::new(self.target())
+    }
+
+    /// MULTI … EXEC on this connection.
+    pub fn transaction(&self) -> Transaction<'_> {
+        Transaction::new(self.target())
+    }
+}
+
+impl<'a> Executor for &'a Exclusive {
+    type Issued<R: FromValue> = Call<'a, R>;
+
+    fn issue<C: Command>(self, command: C) -> Call<'a, C::Reply> {
+        Call::new(self.target(), command.into_request(), Patience::Default)
+    }
+}
+
+/// Runs `body` under WATCH until its transaction is executed or `body` fails.
+pub(crate) async fn watch<T>(
+    shared: &Arc<Shared>,
+    keys: impl ToArgs,
+    mut body: impl AsyncFnMut(&Exclusive, &mut Transaction<'_>) -> Result<T>,
+) -> Result<(Replies, T)> {
+    let watch = cmd::<()>("WATCH").args(keys);
+    loop {
+        let exclusive = Exclusive::open(shared).await?;
+        // An aborted attempt starts on the same connection; a lost connection starts over on another.
+        loop {
+            let watched = ask(exclusive.target(), watch.clone(), Patience::Default).await;
+            let mut transaction = exclusive.transaction();
+            let attempt = match watched {
+                Ok(()) => body(&exclusive, &mut transaction).await,
+                Err(error) => Err(error),
+            };
+            let value = match attempt {
+                Ok(value) => value,
+                // Nothing was executed yet: EXEC was not even sent.
+                Err(error) if error.kind() == ErrorKind::Closed && !shared.is_closed() => break,
+                Err(error) => return Err(error),
+            };
+            match transaction.run().await? {
+                Outcome::Done(replies) => return Ok((replies, value)),
+                Outcome::Aborted => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Counters, and latencies per command.
+
+use std::time::Duration;
+
+use romaine_commands::Spec;
+
+/// A histogram of durations from 1 µs to about an hour: eight buckets for each doubling, so a quantile is right to 12 %.
+#[derive(Debug, Clone)]
+pub struct Histogram {
+    counts: Box<[u64; BUCKETS]>,
+    count: u64,
+    sum: Duration,
+    max: Duration,
+}
+
+const SUB_BITS: u32 = 3;
+const SUBS: u64 = 1 << SUB_BITS;
+const BUCKETS: usize = 33 * SUBS as usize;
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { counts: Box::new([0; BUCKETS]), count: 0, sum: Duration::ZERO, max: Duration::ZERO }
+    }
+}
+
+impl Histogram {
+    #[inline]
+    pub(crate) fn record(&mut self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.counts[bucket(micros)] += 1;
+        self.count += 1;
+        self.sum += duration;
+        self.max = self.max.max(duration);
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts.iter()) {
+            *count += more;
+        }
+        self.count += other.count;
+        self.sum += other.sum;
+        self.max = self.max.max(other.max);
+    }
+
+    /// How many were recorded.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The longest.
+    #[must_use]
+    pub const fn max(&self) -> Duration {
+        self.max
+    }
+
+    /// The mean; zero when nothing was recorded.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        let nanos = self.sum.as_nanos().checked_div(u128::from(self.count)).unwrap_or(0);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// The upper end of the bucket that holds the quantile `q` (0.5 is the median, 0.99 the 99th percentile); zero when
+    /// nothing was recorded.
+    #[must_use]
+    pub fn quantile(&self, q: f64) -> Duration {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a rank among counted things"
+        )]
+        let rank = (q.clamp(0.0, 1.0) * self.count as f64).ceil() as u64;
+        let mut seen = 0;
+        for (index, count) in self.counts.iter().enumerate() {
+            seen += count;
+            if seen >= rank.max(1) {
+                return Duration::from_micros(upper_end(index)).min(self.max);
+            }
+        }
+        Duration::ZERO
+    }
+}
+
+#[inline]
+fn bucket(micros: u64) -> usize {
+    if micros < SUBS {
+        return usize::try_from(micros).unwrap_or(0);
+    }
+    let power = micros.ilog2();
+    let sub = (micros >> (power - SUB_BITS)) & (SUBS - 1);
+    usize::try_from(u64::from(power - SUB_BITS + 1) * SUBS + sub).unwrap_or(BUCKETS).min(BUCKETS - 1)
+}
+
+fn upper_end(index: usize) -> u64 {
+    let index = index as u64;
+    let (row, sub) = (index / SUBS, index % SUBS);
+    if row == 0 { sub + 1 } else { (SUBS + sub + 1) << (row - 1) }
+}
+
+/// Latencies by command, recorded where replies are matched.
+#[derive(Debug, Default)]
+pub(crate) struct Latencies {
+    by_index: Vec<Option<(&'static str, Box<Histogram>)>>,
+}
+
+impl Latencies {
+    #[inline]
+    pub(crate) fn record(&mut self, spec: &'static Spec, latency: Duration) {
+        let index = usize::from(spec.index);
+        if index >= self.by_index.len() {
+            self.by_index.resize_with(index + 1, || None);
+        }
+        let (_, histogram) = self.by_index[index].get_or_insert_with(|| (spec.name, Box::default()));
+        histogram.record(latency);
+    }
+
+    pub(crate) fn snapshot(&self) -> Vec<(&'static str, Histogram)> {
+        self.by_index.iter().flatten().map(|(name, histogram)| (*name, (**histogram).clone())).collect()
+    }
+}
+
+/// What one connection has counted since the client was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Requests accepted.
+    pub requests: u64,
+    /// Replies received (of pipelines, each).
+    pub replies: u64,
+    /// Requests that ended by their deadline.
+    pub expired: u64,
+    /// Requests that ended with their connection.
+    pub disconnected: u64,
+    /// Requests refused by a limit.
+    pub refused_by_limit: u64,
+    /// Calls issued again after a failure.
+    pub retries: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Connections that became usable.
+    pub connections: u64,
+    /// Out-of-band frames received.
+    pub pushes: u64,
+}
+
+/// A reading of a client's counters and latencies.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Of the shared connection of ordinary commands.
+    pub commands: Counters,
+    /// Of the connection of all subscriptions.
+    pub subscriptions: Counters,
+    /// Requests accepted and not yet handed to the transport.
+    pub queued: usize,
+    /// Bytes of these.
+    pub queued_bytes: usize,
+    /// Requests handed to the transport and not answered.
+    pub in_flight: usize,
+    /// Blocking commands under way.
+    pub blocking: usize,
+    /// Time from issuing a command to its reply, the time in the queue included, by command name.
+    pub latencies: Vec<(&'static str, Histogram)>,
+}
+
+impl Metrics {
+    /// The latencies of one command.
+    #[must_use]
+    pub fn latency(&self, command: &str) -> Option<&Histogram> {
+        self.latencies.iter().find(|(name, _)| *name == command).map(|(_, histogram)| histogram)
+    }
+
+    /// The latencies of all commands together.
+    #[must_use]
+    pub fn latency_of_all(&self) -> Histogram {
+        let mut all = Histogram::default();
+        for (_, histogram) in &self.latencies {
+            all.merge(histogram);
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_duration_falls_into_a_bucket_that_contains_it() {
+        for micros in (0..100_000).chain([1 << 20, 1 << 31, (1 << 35) - 1]) {
+            let index = bucket(micros);
+            assert!(micros < upper_end(index), "{micros} in {index}");
+            assert!(index == 0 || micros >= upper_end(index - 1), "{micros} in {index}");
+        }
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn quantiles_are_right_to_an_eighth() {
+        let mut histogram = Histogram::default();
+        for micros in 1..=10_000 {
+            histogram.record(Duration::from_micros(micros));
+        }
+        let median = histogram.quantile(0.5).as_micros();
+        assert!((5_000..=5_700).contains(&median), "{median}");
+        assert_eq!(histogram.quantile(1.0), Duration::from_millis(10));
+        assert_eq!(histogram.mean(), Duration::from_nanos(5_000_500));
+        assert_eq!(Histogram::default().quantile(0.99), Duration::ZERO);
+    }
+}

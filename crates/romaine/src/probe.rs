@@ -1,0 +1,156 @@
+//! Asks the server about a blocked connection, through the control connection.
+//!
+//! `CLIENT UNBLOCK id ERROR` makes the blocked connection itself answer (`-UNBLOCKED …`). Cautions, all measured:
+//! never while the control connection itself may be dead (the request could arrive minutes later), so a PING goes
+//! first; never during a `CLIENT PAUSE` (servers up to mid-2025 unblock a *paused* client and run its command all the
+//! same, or crash, redis#14164), so it travels in a transaction with a script, which the server holds back while writes
+//! are paused.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use romaine_commands::{Command, cmd};
+use romaine_proto::{Autopsy, Ghost, GhostVerdict, Link, ProbeAnswer, autopsy_requests};
+use romaine_resp::{Reader, Token};
+
+use crate::batch::Batch;
+use crate::call::{Target, ask};
+use crate::circuit::Patience;
+use crate::error::{Delivery, Error, Result};
+use crate::shared::Shared;
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+
+/// What is known of the permission to probe; asked once, and again after a refusal of a probe.
+#[derive(Debug, Default)]
+pub(crate) struct Permission(AtomicU8);
+
+/// 0 is: not known yet.
+const GRANTED: u8 = 1;
+const REFUSED: u8 = 2;
+
+impl Permission {
+    fn set(&self, answer: ProbeAnswer) {
+        match answer {
+            ProbeAnswer::Refused => self.0.store(REFUSED, Ordering::Relaxed),
+            ProbeAnswer::Unblocked | ProbeAnswer::NotBlocked => self.0.store(GRANTED, Ordering::Relaxed),
+            ProbeAnswer::Lost => {}
+        }
+    }
+
+    /// Whether probing is permitted. Where that is not known yet and cannot be learned at once, it is taken as refused
+    /// for this time: a sliced wait is always safe.
+    pub(crate) async fn is_granted(&self, shared: &Arc<Shared>) -> bool {
+        match self.0.load(Ordering::Relaxed) {
+            GRANTED => return true,
+            REFUSED => return false,
+            _ => {}
+        }
+        shared.start_control();
+        // No client has the number 0: a server that permits the question answers that it was not blocked.
+        let asked = tokio::time::timeout(Duration::from_secs(1), unblock(shared, 0));
+        self.set(asked.await.unwrap_or(ProbeAnswer::Lost));
+        self.0.load(Ordering::Relaxed) == GRANTED
+    }
+}
+
+/// Probes the connection `client_id`.
+pub(crate) async fn probe(shared: Arc<Shared>, client_id: u64) -> ProbeAnswer {
+    if !shared.control.is_ready() {
+        shared.start_control();
+        return ProbeAnswer::Lost;
+    }
+    let answer = unblock(&shared, client_id).await;
+    shared.probes.set(answer);
+    answer
+}
+
+async fn unblock(shared: &Arc<Shared>, client_id: u64) -> ProbeAnswer {
+    let patience = Patience::For(Some(shared.config.liveness.suspect_after));
+    if ask(Target::of(shared, &shared.control), cmd::<()>("PING"), patience).await.is_err() {
+        return ProbeAnswer::Lost;
+    }
+    let mut batch = Batch::default();
+    batch.push_raw(MULTI);
+    batch.push(&cmd::<()>("CLIENT").arg("UNBLOCK").arg(client_id).arg("ERROR").into_request());
+    batch.push(&cmd::<()>("EVAL").arg("return 0").arg(0).into_request());
+    batch.push_raw(EXEC);
+    let Some(Ok(ticketed)) = batch.issue_if(&shared.control, |state| state.connection.link() == Link::Ready) else {
+        return ProbeAnswer::Lost;
+    };
+    // No deadline: it ends with its reply or with the control connection, which has a watchdog of its own. A second
+    // probe behind a first that is held back would unblock twice.
+    let Ok(replies) = batch.collect(&shared.control, ticketed).await else {
+        return ProbeAnswer::Lost;
+    };
+    let Some(exec) = replies.frame(3) else { return ProbeAnswer::Lost };
+    let mut reader = Reader::new(exec);
+    match (reader.token(), reader.token()) {
+        (Ok(Token::Array(2)), Ok(Token::Integer(1))) => ProbeAnswer::Unblocked,
+        (Ok(Token::Array(2)), Ok(Token::Integer(_))) => ProbeAnswer::NotBlocked,
+        _ => ProbeAnswer::Refused,
+    }
+}
+
+/// Examines and ends a ghost. `Ok(None)`: not permitted here. Waits for the control connection as long as it takes.
+pub(crate) async fn fence(shared: &Arc<Shared>, ghost: &Ghost) -> Result<Option<GhostVerdict>> {
+    shared.start_control();
+    loop {
+        if shared.is_closed() {
+            return Err(Error::without_reply(romaine_proto::FailureKind::Closed, Delivery::Unknown));
+        }
+        // Waits in the control connection's queue until there is one.
+        let ping = ask(Target::of(shared, &shared.control), cmd::<()>("PING"), Patience::For(None)).await;
+        if ping.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        }
+        let run_id = shared.control.lock().run_id.clone();
+        match ghost.autopsy(run_id.as_deref()) {
+            Autopsy::Known(verdict) => return Ok(Some(verdict)),
+            Autopsy::Look => match look(shared, ghost).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(Some(GhostVerdict::Stranger)),
+                Err(error) if error.server().is_some() => return by_unblock(shared, ghost.client_id).await,
+                Err(_lost) => continue,
+            },
+            Autopsy::Fence => {}
+        }
+        let mut batch = Batch::default();
+        batch.push_raw(MULTI);
+        for request in autopsy_requests(ghost.client_id) {
+            batch.push(&request);
+        }
+        batch.push_raw(EXEC);
+        // The same server process as a moment ago, or not at all.
+        let same = |state: &crate::circuit::State| {
+            state.connection.link() == Link::Ready && state.run_id.as_deref() == run_id.as_deref()
+        };
+        let Some(Ok(ticketed)) = batch.issue_if(&shared.control, same) else { continue };
+        let Ok(replies) = batch.collect(&shared.control, ticketed).await else { continue };
+        let verdict = replies.frame(3).and_then(|exec| ghost.verdict(exec));
+        return match verdict {
+            Some(verdict) => Ok(Some(verdict)),
+            None => by_unblock(shared, ghost.client_id).await,
+        };
+    }
+}
+
+/// Whether the id is ours, judged by the address, where the server process cannot be told.
+async fn look(shared: &Arc<Shared>, ghost: &Ghost) -> Result<bool> {
+    let list = cmd::<String>("CLIENT").arg("LIST").arg("ID").arg(ghost.client_id);
+    let patience = Patience::For(Some(Duration::from_secs(2)));
+    let line = ask(Target::of(shared, &shared.control), list, patience).await?;
+    Ok(ghost.is_ours(&line))
+}
+
+/// Where KILL is refused: unblocking ends the ghost's wait just as well.
+async fn by_unblock(shared: &Arc<Shared>, client_id: u64) -> Result<Option<GhostVerdict>> {
+    match unblock(shared, client_id).await {
+        ProbeAnswer::Unblocked => Ok(Some(GhostVerdict::StillBlocked)),
+        ProbeAnswer::NotBlocked => Ok(Some(GhostVerdict::Gone)),
+        ProbeAnswer::Refused | ProbeAnswer::Lost => Ok(None),
+    }
+}

@@ -1,0 +1,242 @@
+//! Drives one socket until it ends. Reads and writes both make progress in every turn: a blocked write never stops
+//! reads. Decides nothing: bytes, time and the end of the stream go to the machine.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+use romaine_proto::CloseReason;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use crate::circuit::{After, Circuit, Notice};
+use crate::clock;
+use crate::socket::Socket;
+
+/// What one read can bring. Shared by all connections of a thread: an idle connection holds no buffer.
+const SCRATCH_BYTES: usize = 64 << 10;
+
+/// A buffer that grew past this is given back when it is empty.
+const KEEP_BYTES: usize = 256 << 10;
+
+/// How much is reserved ahead of the bytes of a large reply: a lying length costs no more than this.
+const AHEAD_BYTES: usize = 8 << 20;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) reason: CloseReason,
+    /// Bytes that the machine handed over and the transport did not accept.
+    pub(crate) unwritten: usize,
+}
+
+/// A future that ends with its socket. `notice` is called outside the lock.
+pub(crate) struct Session<'a, F> {
+    circuit: &'a Circuit,
+    socket: Socket,
+    /// The start of a frame whose end has not arrived.
+    incoming: BytesMut,
+    needed: usize,
+    sending: BytesMut,
+    flushing: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+    armed: Option<Instant>,
+    after: After,
+    notice: F,
+}
+
+impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {
+    pub(crate) fn new(circuit: &'a Arc<Circuit>, socket: Socket, notice: F) -> Self {
+        Self {
+            circuit,
+            socket,
+            incoming: BytesMut::new(),
+            needed: 0,
+            sending: BytesMut::new(),
+            flushing: false,
+            timer: None,
+            armed: None,
+            after: After::default(),
+            notice,
+        }
+    }
+
+    fn settle(&mut self) {
+        self.after.wake_all();
+        for notice in self.after.notices.drain(..) {
+            (self.notice)(notice);
+        }
+    }
+
+    /// Reads once. True when bytes were read.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        if self.incoming.is_empty() { self.read_frames(cx) } else { self.read_more(cx) }
+    }
+
+    /// The usual read: whole frames, handled where they lie.
+    fn read_frames(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            match Pin::new(&mut self.socket).poll_read(cx, &mut buffer) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Err(error)) => return Err(CloseReason::Transport(Arc::new(error))),
+                Poll::Ready(Ok(())) => {}
+            }
+            let bytes = buffer.filled();
+            if bytes.is_empty() {
+                return Err(CloseReason::PeerClosed);
+            }
+            let result = self.circuit.received(bytes, None, &mut self.after);
+            // Callers are woken even when the bytes end in garbage.
+            let (consumed, needed) = result.inspect_err(|_| self.after.wake_all())?;
+            if consumed < bytes.len() {
+                let rest = &bytes[consumed..];
+                self.needed = needed;
+                self.incoming.reserve(needed.min(AHEAD_BYTES).max(rest.len()));
+                self.incoming.extend_from_slice(rest);
+            }
+            Ok(true)
+        })
+    }
+
+    /// The rest of a frame that a read cut.
+    fn read_more(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        let missing = self.needed.saturating_sub(self.incoming.len());
+        self.incoming.reserve(missing.clamp(4_096, AHEAD_BYTES));
+        match pin!(self.socket.read_buf(&mut self.incoming)).poll(cx) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Err(error)) => return Err(CloseReason::Transport(Arc::new(error))),
+            Poll::Ready(Ok(0)) => return Err(CloseReason::PeerClosed),
+            Poll::Ready(Ok(_)) => {}
+        }
+        // The machine sees every read: any byte is proof of life, also of a frame that is not complete.
+        let bytes: Bytes = std::mem::take(&mut self.incoming).freeze();
+        let result = self.circuit.received(&bytes, Some(&bytes), &mut self.after);
+        let (consumed, needed) = result.inspect_err(|_| self.after.wake_all())?;
+        let mut rest = bytes;
+        rest.advance(consumed);
+        self.needed = needed;
+        if !rest.is_empty() {
+            // Nothing was sliced off an incomplete frame, so this is the same buffer again.
+            self.incoming = rest.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        }
+        Ok(true)
+    }
+
+    /// Writes what has gathered. True when bytes were written.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, CloseReason> {
+        let mut progress = false;
+        loop {
+            if self.sending.is_empty() {
+                let now = clock::now();
+                let mut state = self.circuit.lock();
+                state.unstamp();
+                if !state.connection.has_outgoing() {
+                    break;
+                }
+                state.connection.take(now, &mut self.sending);
+                if self.sending.is_empty() {
+                    break;
+                }
+            }
+            match Pin::new(&mut self.socket).poll_write(cx, &self.sending) {
+                Poll::Pending => return Ok(progress),
+                Poll::Ready(Err(error)) => return Err(CloseReason::Transport(Arc::new(error))),
+                Poll::Ready(Ok(0)) => return Err(CloseReason::PeerClosed),
+                Poll::Ready(Ok(written)) => {
+                    self.circuit.lock().counters.bytes_out += written as u64;
+                    self.sending.advance(written);
+                    if self.sending.is_empty() {
+                        if self.sending.capacity() > KEEP_BYTES {
+                            self.sending = BytesMut::new();
+                        }
+                        self.flushing = true;
+                    }
+                    progress = true;
+                }
+            }
+        }
+        if self.flushing {
+            match Pin::new(&mut self.socket).poll_flush(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Err(error)) => return Err(CloseReason::Transport(Arc::new(error))),
+                Poll::Ready(Ok(())) => self.flushing = false,
+            }
+        }
+        Ok(progress)
+    }
+
+    /// Arms the timer; true when it has fired and the machine was told.
+    fn tick(&mut self, cx: &mut Context<'_>, next: Option<Instant>) -> Result<bool, CloseReason> {
+        let Some(next) = next else {
+            self.armed = None;
+            return Ok(false);
+        };
+        match (&mut self.timer, self.armed) {
+            // Armed early is good enough: it fires, nothing is due, and it is armed anew. A busy connection re-arms
+            // twice a second rather than once per reply.
+            (Some(_), Some(armed)) if armed <= next => {}
+            (Some(timer), _) => timer.as_mut().reset(next.into()),
+            (timer @ None, _) => *timer = Some(Box::pin(tokio::time::sleep_until(next.into()))),
+        }
+        if self.armed.is_none_or(|armed| armed > next) {
+            self.armed = Some(next);
+        }
+        let Some(timer) = &mut self.timer else { return Ok(false) };
+        if timer.as_mut().poll(cx).is_pending() {
+            return Ok(false);
+        }
+        self.armed = None;
+        self.circuit.timeout(&mut self.after)?;
+        Ok(true)
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        loop {
+            // Reading comes first: what has arrived is proof of life before any clock is looked at.
+            while self.read(cx)? {
+                self.settle();
+            }
+            self.write(cx)?;
+            let (next, again) = {
+                let mut state = self.circuit.lock();
+                if state.ending || (state.draining && state.is_empty()) {
+                    return Err(CloseReason::Ours);
+                }
+                state.register(cx);
+                (state.connection.next_timeout(), self.sending.is_empty() && state.connection.has_outgoing())
+            };
+            let ticked = self.tick(cx, next)?;
+            self.settle();
+            if !again && !ticked {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl<F: FnMut(Notice) + Unpin> Future for Session<'_, F> {
+    type Output = Ending;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ending> {
+        let this = self.get_mut();
+        match this.turn(cx) {
+            Ok(()) => Poll::Pending,
+            Err(reason) => {
+                this.settle();
+                if matches!(reason, CloseReason::Silent(_) | CloseReason::HandshakeTimeout(_)) {
+                    this.socket.abort_on_close();
+                }
+                Poll::Ready(Ending { reason, unwritten: this.sending.len() })
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Keeps one circuit connected, for ever: dial, greet, drive, wait, again. There is no last attempt and no state that
+//! only the next command would leave.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use romaine_proto::{CloseReason, Greeting, Reconnect, Verdict};
+use tracing::Instrument as _;
+
+use crate::circuit::{Circuit, Notice};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::events::{Event, Lane};
+use crate::health::Status;
+use crate::session::{Ending, Session};
+use crate::shared::Shared;
+use crate::socket::{Socket, dial};
+use crate::witness;
+
+/// Supervises `circuit` until the client is closed.
+pub(crate) async fn supervise(shared: Arc<Shared>, circuit: Arc<Circuit>) {
+    let config = &shared.config;
+    let mut reconnect = Reconnect::new(config.backoff.clone(), config.stable_after, fastrand::Rng::new());
+    let mut delay = Duration::ZERO;
+    let lane = circuit.lane;
+    loop {
+        let attempt = reconnect.attempt();
+        let span = tracing::info_span!("connection", %lane, node = %shared.node, attempt);
+        shared.events.tell(Event::ConnectAttempt { lane, node: shared.node.clone(), attempt, after: delay });
+        // Boxed, so that an established connection does not carry the size of its making.
+        let opening = Box::pin(open(&shared, lane).instrument(span.clone()));
+        let error = match tend(&circuit, opening).await {
+            None => break,
+            Some(Err(error)) => {
+                circuit.closed(0, false, &error);
+                error
+            }
+            Some(Ok((socket, node, greeting))) => {
+                let session = one_session(&shared, &circuit, socket, &node, greeting).instrument(span);
+                let ended = session.await;
+                if let Some(since) = ended.ready_since
+                    && !ended.ours
+                {
+                    reconnect.ready(since);
+                    shared.events.tell(Event::Disconnected { lane, node, cause: ended.error.clone() });
+                }
+                if ended.ours {
+                    break;
+                }
+                ended.error
+            }
+        };
+        delay = reconnect.failed(clock::now());
+        tracing::debug!(%lane, %error, ?delay, "not connected; next attempt after the delay");
+        if lane == Lane::Commands {
+            shared.update_health(|health| {
+                health.status = Status::Disconnected;
+                health.attempts = attempt;
+                health.last_error = Some(error.clone());
+            });
+        }
+        shared.events.tell(Event::ReconnectFailed { lane, attempt, cause: error, next_in: delay });
+        if tend(&circuit, tokio::time::sleep(delay)).await.is_none() {
+            break;
+        }
+    }
+    let closed = Error::closed_by(&CloseReason::Ours);
+    circuit.closed(0, true, &closed);
+    if lane == Lane::Commands {
+        shared.update_health(|health| health.status = Status::Closed);
+    }
+}
+
+struct Ended {
+    error: Error,
+    ready_since: Option<Instant>,
+    /// We ended it because the client is closed.
+    ours: bool,
+}
+
+async fn open(shared: &Shared, lane: Lane) -> Result<(Socket, Arc<str>, Greeting)> {
+    let greeting = shared.greeting(lane).await.map_err(|error| error.with_node(&shared.node))?;
+    let (socket, node) = dial(&shared.config).await?;
+    Ok((socket, node, greeting))
+}
+
+async fn one_session(
+    shared: &Arc<Shared>,
+    circuit: &Arc<Circuit>,
+    socket: Socket,
+    node: &Arc<str>,
+    greeting: Greeting,
+) -> Ended {
+    let lane = circuit.lane;
+    shared.events.tell(Event::Connected { lane, node: node.clone() });
+    circuit.opened(greeting, socket.local_address(), shared.config.handshake_timeout);
+    let mut ready_since = None;
+    let notice = |notice| {
+        if matches!(notice, Notice::Ready(_)) {
+            ready_since = Some(clock::now());
+        }
+        act(shared, circuit, node, notice);
+    };
+    let Ending { reason, unwritten } = Session::new(circuit, socket, notice).await;
+    let error = Error::closed_by(&reason).with_node(node);
+    if lane == Lane::Subscriptions {
+        let last_received = circuit.lock().last_received;
+        shared.hub.disconnected(last_received, &error);
+    }
+    let ours = matches!(reason, CloseReason::Ours);
+    circuit.closed(unwritten, ours, &error);
+    Ended { error, ready_since, ours }
+}
+
+/// Tells the world, and does what a notice asks for. Runs on the driver's task, outside every lock, and never waits.
+fn act(shared: &Arc<Shared>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: Notice) {
+    let lane = circuit.lane;
+    match notice {
+        Notice::Ready(identity) => {
+            {
+                let mut state = circuit.lock();
+                state.client_id = identity.client_id;
+                state.run_id = identity.run_id.as_deref().map(Arc::from);
+                state.last_error = None;
+            }
+            if lane == Lane::Subscriptions {
+                for request in shared.hub.restore() {
+                    circuit.issue_subscription(&request);
+                }
+            }
+            if lane == Lane::Commands {
+                shared.update_health(|health| {
+                    health.status = Status::Connected;
+                    health.node = Some(node.clone());
+                    health.connections += 1;
+                    health.attempts = 0;
+                });
+            }
+            shared.events.tell(Event::Activated { lane, node: node.clone(), client_id: identity.client_id });
+        }
+        Notice::Verdict(Verdict::Suspect { silent_for }) => {
+            tracing::warn!(%lane, ?silent_for, "the server is silent; asking for a second opinion");
+            shared.events.tell(Event::Suspect { lane, silent_for });
+            if lane == Lane::Commands {
+                shared.update_health(|health| health.status = Status::Suspect);
+            }
+            if lane != Lane::Control {
+                witness::second_opinion(shared, circuit);
+            }
+        }
+        Notice::Verdict(Verdict::Stalled { late_by }) => shared.events.tell(Event::Stalled { lane, late_by }),
+        // The disconnection that follows says it.
+        Notice::Verdict(Verdict::Dead { .. } | Verdict::Ping) => {}
+        Notice::Recovered => {
+            if lane == Lane::Commands {
+                shared.update_health(|health| health.status = Status::Connected);
+            }
+            shared.events.tell(Event::Recovered { lane });
+        }
+        Notice::Gap { topic, duration } => shared.events.tell(Event::Gap { topic, duration }),
+        Notice::Resubscribed(topics) => shared.events.tell(Event::Resubscribed { topics }),
+        Notice::Dropped { topic, count } => shared.events.tell(Event::MessagesDropped { topic, count }),
+        Notice::Revoked { kind, topic } => {
+            circuit.issue_subscription(&romaine_proto::subscription_request(kind.subscribe_command(), &[topic]));
+        }
+    }
+}
+
+/// Runs `work` and, meanwhile, lets queued calls expire. `None` when the client was closed.
+async fn tend<F: Future>(circuit: &Circuit, work: F) -> Option<F::Output> {
+    let mut work = pin!(work);
+    let mut timer: Option<std::pin::Pin<Box<tokio::time::Sleep>>> = None;
+    std::future::poll_fn(|cx| {
+        loop {
+            let (next, over) = circuit.tend(cx);
+            if over {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            let Some(next) = next else { return Poll::Pending };
+            let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(next.into())));
+            timer.as_mut().reset(next.into());
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}

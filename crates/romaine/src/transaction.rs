@@ -1,0 +1,147 @@
+//! MULTI … EXEC: all or nothing, and never piecemeal.
+
+use std::time::Duration;
+
+use romaine_commands::{Command, Executor, FromValue};
+use romaine_resp::{Reader, ServerError, Token};
+
+use crate::batch::{self, Batch};
+use crate::call::Target;
+use crate::circuit::Patience;
+use crate::error::{Delivery, Error, ErrorKind, Result};
+use crate::pipeline::{Replies, Ticket};
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+
+/// Commands that the server executes together, with nothing in between.
+///
+/// MULTI, the commands and EXEC leave in one piece on one connection. If the connection dies the transaction fails as a
+/// whole: not sent (it is sent again), or of unknown fate (it is not).
+///
+/// ```no_run
+/// # async fn example(client: &romaine::Client) -> romaine::Result<()> {
+/// use romaine::commands::*;
+///
+/// let mut transaction = client.transaction();
+/// let from = transaction.decrby("account:1", 10);
+/// let to = transaction.incrby("account:2", 10);
+/// let mut replies = transaction.execute().await?;
+/// println!("{} {}", replies.take(from)?, replies.take(to)?);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a transaction does nothing until it is executed"]
+pub struct Transaction<'a> {
+    target: Target<'a>,
+    batch: Batch,
+    patience: Patience,
+}
+
+/// How a transaction under WATCH ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Done(Replies),
+    /// A watched key had changed; nothing was executed.
+    Aborted,
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn new(target: Target<'a>) -> Self {
+        let mut batch = Batch::default();
+        batch.push_raw(MULTI);
+        Self { target, batch, patience: Patience::For(target.shared.config.timeout) }
+    }
+
+    /// Number of commands.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.batch.count as usize - 1
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How long the whole may take, instead of the client's default.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.patience = Patience::For(Some(limit));
+        self
+    }
+
+    /// Sends and waits for EXEC's reply.
+    ///
+    /// # Errors
+    /// When the transaction as a whole failed: the server refused a command while queueing it (nothing was executed,
+    /// [`Delivery::Refused`]), or the connection died. A command that fails *within* the executed transaction has its
+    /// error in its own reply; the others were executed.
+    ///
+    /// # Cancel safety
+    /// Dropping abandons the replies; the transaction may have been executed, as a whole.
+    pub async fn execute(self) -> Result<Replies> {
+        match self.run().await? {
+            Outcome::Done(replies) => Ok(replies),
+            Outcome::Aborted => {
+                Err(Error::new(ErrorKind::Server, Delivery::Refused, "the transaction was aborted")
+                    .with_command("EXEC"))
+            }
+        }
+    }
+
+    pub(crate) async fn run(mut self) -> Result<Outcome> {
+        if let Some(spec) = self.batch.misuse {
+            return Err(Error::usage(
+                "a transaction must not hold a command that blocks or changes the connection's state",
+            )
+            .with_command(spec.name));
+        }
+        self.batch.push_raw(EXEC);
+        let node = self.target.shared.node.clone();
+        let retries = !self.target.exclusive;
+        let replies = self.batch.run(self.target.circuit, self.patience, retries).await;
+        let replies = replies.map_err(|error| error.with_command("EXEC").with_node(&node))?;
+        let Some(exec) = replies.last_frame() else { return Err(Error::usage("EXEC got no reply")) };
+        let mut reader = Reader::new(exec);
+        match reader.token() {
+            Ok(Token::Null) => Ok(Outcome::Aborted),
+            Ok(Token::Array(count)) => {
+                let mut elements = Vec::with_capacity(count.min(reader.remaining() + 1));
+                for _ in 0..count {
+                    let start = reader.position();
+                    if reader.skip().is_err() {
+                        break;
+                    }
+                    elements.push(start..reader.position());
+                }
+                Ok(Outcome::Done(Replies::of_exec(replies, elements, node)))
+            }
+            Ok(Token::Error(text)) => Err(queueing_error(&replies, text).with_command("EXEC").with_node(&node)),
+            _ => Err(Error::new(ErrorKind::Protocol, Delivery::Unknown, "EXEC was answered with something else")),
+        }
+    }
+}
+
+/// EXECABORT does not say why; the reply of the command that was not queued does.
+fn queueing_error(replies: &batch::Replies, exec: &[u8]) -> Error {
+    for index in 0.. {
+        let Some(frame) = replies.frame(index) else { break };
+        if let Ok(Token::Error(text)) = Reader::new(frame).token() {
+            let error = Error::server_error(ServerError::new(text));
+            return error.with_delivery(Delivery::Refused);
+        }
+    }
+    Error::server_error(ServerError::new(exec)).with_delivery(Delivery::Refused)
+}
+
+impl Executor for &mut Transaction<'_> {
+    type Issued<R: FromValue> = Ticket<R>;
+
+    #[inline]
+    fn issue<C: Command>(self, command: C) -> Ticket<C::Reply> {
+        self.batch.push(&command.into_request());
+        Ticket::new(self.batch.count as usize - 2)
+    }
+}
