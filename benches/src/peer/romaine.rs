@@ -6,7 +6,8 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use romaine::{Client, Subscription as Messages, commands::*};
+use romaine::{Client, Incoming, Subscription as Messages, commands::*};
+use tokio::sync::OnceCell;
 
 use super::{Block, Delivery, Peer, Subscribe, Subscription};
 use crate::address::Address;
@@ -74,21 +75,28 @@ impl Subscribe for Romaine {
 
 impl Subscription for RomaineSubscription {
     async fn next(&mut self) -> Result<Delivery> {
-        // To be told apart here once the type stands: a message, and the event that says how many were dropped.
-        self.messages.next().await.context("the subscription ended")?;
-        Ok(Delivery::Messages(1))
+        match self.messages.next().await.context("the subscription ended")? {
+            Incoming::Message(_) => Ok(Delivery::Messages(1)),
+            Incoming::Dropped(count) => Ok(Delivery::Dropped(count)),
+            other => anyhow::bail!("the subscription was interrupted: {other:?}"),
+        }
     }
 }
+
+/// A client gives each blocking command a connection of its own, so N lanes are N calls on one client: what an
+/// application would write. Its other two connections (commands, control) are in the sum.
+static BLOCKING: OnceCell<Client> = OnceCell::const_new();
 
 impl Block for Romaine {
     type Lane = Client;
 
     async fn open_lane(address: &Address) -> Result<Self::Lane> {
-        Ok(Client::connect(&address.url("redis+unix")).await?)
+        let client = BLOCKING.get_or_try_init(|| Client::connect(address.url("redis+unix"))).await?;
+        Ok(client.clone())
     }
 
     async fn brpop(lane: Self::Lane, key: &str) -> Result<()> {
-        let _popped = lane.brpop::<Bytes>(key, 0.0).await?;
+        let _popped = lane.brpop::<Bytes, Bytes>(key, 0.0).await?;
         Ok(())
     }
 }

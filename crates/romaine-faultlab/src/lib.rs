@@ -9,10 +9,11 @@
 //! | a server that does what no real one does | [`ScriptedServer`] |
 //! | a port on which nobody listens | [`Port`] |
 //! | waiting for something | [`eventually`] |
+//! | a client under load while all this happens to it | [`scenario`] |
 //!
 //! Everything cleans up after itself when it is dropped, and, where that is a process or a namespace, also when the test
 //! process is killed. Every server has its own port and directory; tests run in parallel, in threads and in processes.
-//! Nothing here knows romaine: the lab has its own few lines of RESP, and judges any client.
+//! Nothing here but the driver in [`scenario`] knows romaine: the lab has its own few lines of RESP, and judges any client.
 //!
 //! # A test with a fault
 //!
@@ -74,6 +75,7 @@ mod namespace;
 mod proxy;
 mod pump;
 mod resp;
+pub mod scenario;
 mod scripted;
 mod scripted_connection;
 mod server;

@@ -230,6 +230,17 @@ impl Handshake {
         Some(Ok(self.identity.clone()))
     }
 
+    /// A reply arrived before the next step was sent: a server that turns everybody away at the door (`maxclients`,
+    /// protected mode) says why. `None` when it is no such refusal.
+    pub(crate) fn unasked(&self, frame: &[u8]) -> Option<HandshakeError> {
+        match Reader::new(frame).token() {
+            Ok(Token::Error(text)) => {
+                Some(HandshakeError::Refused { step: self.step(), error: ServerError::new(text) })
+            }
+            _ => None,
+        }
+    }
+
     /// The step whose reply is awaited, for messages.
     #[must_use]
     pub fn step(&self) -> Step {

@@ -42,5 +42,5 @@ pub use fence::{Autopsy, Ghost, GhostVerdict, autopsy_requests};
 pub use handshake::{Greeting, Handshake, HandshakeError, Protocol, ServerIdentity, Step};
 pub use liveness::{Keepalive, Liveness, Verdict, Watchdog};
 pub use reconnect::Reconnect;
-pub use subscriptions::{Delivered, SubscriptionKind, Subscriptions, subscription_request};
+pub use subscriptions::{Delivered, Refused, SubscriptionKind, Subscriptions, subscription_request};
 pub use wait::{Action, Outcome, ProbeAnswer, Wait, WaitSettings};

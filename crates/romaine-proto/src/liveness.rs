@@ -8,6 +8,7 @@
 //! 2. `TCP_USER_TIMEOUT`, for unacknowledged data;
 //! 3. this watchdog, on *received bytes*: the only one that sees a frozen process or a proxy whose upstream died.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Kernel keepalive of a TCP connection.
@@ -167,7 +168,7 @@ enum State {
 /// whichever is later; never from the last *write*, or steady writers would keep a dead connection alive for ever.
 #[derive(Debug)]
 pub struct Watchdog {
-    settings: Liveness,
+    settings: Arc<Liveness>,
     state: State,
     tick_at: Option<Instant>,
 }
@@ -175,7 +176,8 @@ pub struct Watchdog {
 impl Watchdog {
     /// Starts watching an idle connection at `now`.
     #[must_use]
-    pub fn new(settings: Liveness, now: Instant) -> Self {
+    pub fn new(settings: impl Into<Arc<Liveness>>, now: Instant) -> Self {
+        let settings = settings.into();
         let mut watchdog = Self { settings, state: State::Idle { since: now }, tick_at: None };
         watchdog.rearm(now);
         watchdog
@@ -183,7 +185,7 @@ impl Watchdog {
 
     /// The settings it follows.
     #[must_use]
-    pub const fn settings(&self) -> &Liveness {
+    pub fn settings(&self) -> &Liveness {
         &self.settings
     }
 

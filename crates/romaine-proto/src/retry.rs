@@ -59,6 +59,16 @@ pub fn is_wrong_node(error: &ServerError) -> bool {
     matches!(error.code(), "READONLY" | "MASTERDOWN")
 }
 
+/// What is known of a call's effect after several attempts: one that did nothing does not undo an earlier one that may
+/// have done something.
+#[must_use]
+pub const fn over_attempts(earlier: Delivery, latest: Delivery) -> Delivery {
+    match (earlier, latest) {
+        (Delivery::Unknown, Delivery::NotSent | Delivery::Refused) => Delivery::Unknown,
+        (_, latest) => latest,
+    }
+}
+
 /// Decides for a call that failed without an error reply.
 #[must_use]
 pub fn without_reply(policy: RetryPolicy, delivery: Delivery, spec: &Spec) -> Decision {
@@ -111,6 +121,21 @@ mod tests {
             (Never, NotSent, &READ, GiveUp),
         ] {
             assert_eq!(without_reply(policy, delivery, spec), expected, "{policy:?} {delivery:?} {spec:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_executed_once_stays_so_over_all_attempts() {
+        use Delivery::{Executed, NotSent, Refused, Unknown};
+        for (earlier, latest, both) in [
+            (Unknown, NotSent, Unknown),
+            (Unknown, Refused, Unknown),
+            (Unknown, Executed, Executed),
+            (NotSent, Refused, Refused),
+            (NotSent, Unknown, Unknown),
+            (Refused, NotSent, NotSent),
+        ] {
+            assert_eq!(over_attempts(earlier, latest), both, "{earlier:?} {latest:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use romaine_commands::{Command, Request, cmd};
-use romaine_resp::{Reader, Token};
+use romaine_resp::{Reader, ServerError, Token};
 
 /// How a subscription matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,13 +76,31 @@ pub enum Delivered {
     Other,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// What a refusal of SUBSCRIBE and its kin means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The server refuses a request as a whole: these must be asked for one by one to learn which it means.
+    OneByOne(Vec<Bytes>),
+    /// This topic is refused. `anew`: it was not known to be.
+    Topic {
+        /// The channel or pattern.
+        topic: Bytes,
+        /// Whether this is news.
+        anew: bool,
+    },
+    /// Nobody wants it any more.
+    Unwanted,
+}
+
+#[derive(Debug, Clone)]
 struct Entry {
     /// How many subscribers share it.
     subscribers: usize,
     confirmed: bool,
     /// Since when it has not been in force, once it had been.
     interrupted: Option<Instant>,
+    /// What the server said when it refused it, on the present connection.
+    refused: Option<ServerError>,
 }
 
 /// Wanted and confirmed subscriptions of one client.
@@ -117,10 +135,41 @@ impl Subscriptions {
         self.wanted.get(&(kind, topic.clone())).is_some_and(|entry| entry.confirmed)
     }
 
+    /// The server's refusal of the topic on the present connection.
+    #[must_use]
+    pub fn refusal(&self, kind: SubscriptionKind, topic: &Bytes) -> Option<&ServerError> {
+        self.wanted.get(&(kind, topic.clone()))?.refused.as_ref()
+    }
+
+    /// Whether the topic is wanted and not in force: asking for it once more is right.
+    #[must_use]
+    pub fn is_missing(&self, kind: SubscriptionKind, topic: &Bytes) -> bool {
+        self.wanted.get(&(kind, topic.clone())).is_some_and(|entry| !entry.confirmed)
+    }
+
+    /// How many topics are in force.
+    #[must_use]
+    pub fn confirmed(&self) -> usize {
+        self.wanted.values().filter(|entry| entry.confirmed).count()
+    }
+
+    /// The server refused a request for `topics`.
+    pub fn refused(&mut self, kind: SubscriptionKind, mut topics: Vec<Bytes>, error: ServerError) -> Refused {
+        topics.retain(|topic| self.wanted.contains_key(&(kind, topic.clone())));
+        let Some(topic) = topics.pop() else { return Refused::Unwanted };
+        if !topics.is_empty() {
+            topics.push(topic);
+            return Refused::OneByOne(topics);
+        }
+        let Some(entry) = self.wanted.get_mut(&(kind, topic.clone())) else { return Refused::Unwanted };
+        let anew = entry.refused.replace(error).is_none();
+        Refused::Topic { topic, anew }
+    }
+
     /// One more subscriber wants `topic`. True when the server must be asked.
     pub fn want(&mut self, kind: SubscriptionKind, topic: Bytes) -> bool {
-        let entry =
-            self.wanted.entry((kind, topic)).or_insert(Entry { subscribers: 0, confirmed: false, interrupted: None });
+        let none = Entry { subscribers: 0, confirmed: false, interrupted: None, refused: None };
+        let entry = self.wanted.entry((kind, topic)).or_insert(none);
         entry.subscribers += 1;
         entry.subscribers == 1
     }
@@ -148,14 +197,15 @@ impl Subscriptions {
 
     /// A connection is ready: everything wanted, in requests of at most `chunk` topics.
     #[must_use]
-    pub fn restore(&self, chunk: usize) -> Vec<Request> {
+    pub fn restore(&mut self, chunk: usize) -> Vec<(SubscriptionKind, Vec<Bytes>)> {
         let mut requests = Vec::new();
+        for entry in self.wanted.values_mut() {
+            entry.refused = None;
+        }
         for kind in SubscriptionKind::ALL {
-            let topics: Vec<&Bytes> =
-                self.wanted.keys().filter(|(wanted, _)| *wanted == kind).map(|(_, topic)| topic).collect();
-            for topics in topics.chunks(chunk.max(1)) {
-                requests.push(request(kind.subscribe_command(), topics.iter().copied()));
-            }
+            let topics: Vec<Bytes> =
+                self.wanted.keys().filter(|(wanted, _)| *wanted == kind).map(|(_, topic)| topic.clone()).collect();
+            requests.extend(topics.chunks(chunk.max(1)).map(|topics| (kind, topics.to_vec())));
         }
         requests
     }
@@ -184,6 +234,7 @@ impl Subscriptions {
         };
         if confirmed {
             entry.confirmed = true;
+            entry.refused = None;
             return Delivered::Confirmed { kind, topic, interrupted_since: entry.interrupted.take() };
         }
         // Somebody may have subscribed anew while our own UNSUBSCRIBE was on its way: asking again is right then too.
@@ -197,10 +248,6 @@ impl Subscriptions {
 /// SUBSCRIBE, UNSUBSCRIBE and their kin for `topics`.
 #[must_use]
 pub fn subscription_request(command: &str, topics: &[Bytes]) -> Request {
-    request(command, topics.iter())
-}
-
-fn request<'a>(command: &str, topics: impl Iterator<Item = &'a Bytes>) -> Request {
     let mut request = cmd::<()>(command).into_request();
     for topic in topics {
         request.push(topic);
@@ -322,7 +369,8 @@ mod tests {
         let sent: Vec<String> = subscriptions
             .restore(2)
             .iter()
-            .map(|request| {
+            .map(|(kind, topics)| {
+                let request = subscription_request(kind.subscribe_command(), topics);
                 request.args().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect::<Vec<_>>().join(" ")
             })
             .collect();
@@ -339,6 +387,26 @@ mod tests {
         assert_eq!(subscriptions.push(&end, now), Delivered::Revoked { kind: SubscriptionKind::Shard, topic: NEWS });
         subscriptions.unwant(SubscriptionKind::Shard, &NEWS);
         assert_eq!(subscriptions.push(&end, now), Delivered::Other);
+    }
+
+    #[test]
+    fn a_refused_chunk_is_asked_for_one_by_one_and_what_is_refused_then_is_told_once() {
+        let mut subscriptions = Subscriptions::new();
+        let topics: Vec<Bytes> = ["a", "b"].map(Bytes::from).to_vec();
+        for topic in &topics {
+            subscriptions.want(SubscriptionKind::Channel, topic.clone());
+        }
+        let error = || ServerError::new(b"NOPERM no");
+        let mut refuse = |topics: &[Bytes]| subscriptions.refused(SubscriptionKind::Channel, topics.to_vec(), error());
+        assert_eq!(refuse(&topics), Refused::OneByOne(topics.clone()));
+        assert_eq!(refuse(&topics[1..]), Refused::Topic { topic: topics[1].clone(), anew: true });
+        assert_eq!(refuse(&topics[1..]), Refused::Topic { topic: topics[1].clone(), anew: false });
+        assert_eq!(refuse(&[Bytes::from("c")]), Refused::Unwanted);
+        assert!(subscriptions.refusal(SubscriptionKind::Channel, &topics[0]).is_none());
+        assert!(subscriptions.refusal(SubscriptionKind::Channel, &topics[1]).is_some());
+        subscriptions.push(&frame('>', &["subscribe", "b", ":1"]), Instant::now());
+        assert!(subscriptions.refusal(SubscriptionKind::Channel, &topics[1]).is_none());
+        assert_eq!(subscriptions.confirmed(), 1);
     }
 
     #[test]

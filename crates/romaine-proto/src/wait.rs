@@ -51,6 +51,8 @@ pub enum ProbeAnswer {
     NotBlocked,
     /// Not permitted here: slices from now on.
     Refused,
+    /// The server is alive and executes nothing now (`-BUSY`, `-LOADING`): nobody can be told to be silent.
+    Busy,
     /// The control connection is gone or cannot be reached: no answer.
     Lost,
 }
@@ -114,6 +116,8 @@ pub struct Wait {
     /// Last proof of life of this connection.
     alive_at: Instant,
     probe_at: Option<Instant>,
+    /// The last probe had no answer: another one is not waited for past the time of the verdict.
+    unreachable: bool,
     state: State,
     armed: Option<Instant>,
 }
@@ -122,12 +126,13 @@ impl Wait {
     /// A wait that begins now. `deadline` is the caller's, fixed at its first issue.
     #[must_use]
     pub fn new(settings: WaitSettings, now: Instant, deadline: Option<Instant>) -> Self {
-        Self { settings, deadline, alive_at: now, probe_at: None, state: State::Over, armed: None }
+        Self { settings, deadline, alive_at: now, probe_at: None, unreachable: false, state: State::Over, armed: None }
     }
 
     /// What to send first.
     pub fn start(&mut self, now: Instant) -> Action {
         self.alive_at = now;
+        self.unreachable = false;
         let left = match self.deadline {
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(now);
@@ -172,6 +177,7 @@ impl Wait {
         let State::Probing { server_until } = self.state else {
             return Action::Continue;
         };
+        self.unreachable = answer == ProbeAnswer::Lost;
         match answer {
             ProbeAnswer::Unblocked => {
                 self.state = State::Echo { until: now + self.settings.probe_grace, unblocked: true };
@@ -186,13 +192,19 @@ impl Wait {
                 self.probe_at = None;
                 self.state = State::Blocked { server_until };
             }
+            ProbeAnswer::Busy => {
+                self.alive_at = now;
+                self.probe_at = Some(now + Duration::from_millis(250));
+                let server_until = server_until.map(|until| until.max(now));
+                self.state = State::Blocked { server_until };
+            }
             ProbeAnswer::Lost => {
-                let patience = self.settings.probe_after.unwrap_or_default() + self.settings.probe_grace;
-                let silent_for = now - self.alive_at;
-                if silent_for >= patience {
+                let verdict_at = self.verdict_at();
+                if verdict_at <= now {
+                    let silent_for = now - self.alive_at;
                     return self.end(Outcome::Dead { silent_for, unblocked: false });
                 }
-                self.probe_at = Some((now + Duration::from_millis(250)).min(self.alive_at + patience));
+                self.probe_at = Some((now + Duration::from_millis(250)).min(verdict_at));
                 self.state = State::Blocked { server_until };
             }
         }
@@ -205,7 +217,10 @@ impl Wait {
             State::Blocked { server_until } => {
                 [self.probe_at, self.server_deadline(server_until)].into_iter().flatten().min()
             }
-            State::Probing { server_until } => self.server_deadline(server_until),
+            State::Probing { server_until } => {
+                let verdict_at = self.unreachable.then(|| self.verdict_at());
+                [verdict_at, self.server_deadline(server_until)].into_iter().flatten().min()
+            }
             State::Echo { until, .. } => Some(until),
             State::Over => None,
         };
@@ -233,7 +248,10 @@ impl Wait {
             }
             State::Blocked { server_until } | State::Probing { server_until } => {
                 let server_until = *server_until;
-                if self.server_deadline(server_until).is_some_and(|deadline| deadline <= now) {
+                let is_unreachable = matches!(self.state, State::Probing { .. }) && self.unreachable;
+                let verdict_at = is_unreachable.then(|| self.verdict_at());
+                let deadlines = [verdict_at, self.server_deadline(server_until)];
+                if deadlines.into_iter().flatten().any(|deadline| deadline <= now) {
                     if stalled {
                         self.state = State::Echo { until: now + self.settings.slice_grace, unblocked: false };
                         return Action::Continue;
@@ -249,6 +267,11 @@ impl Wait {
                 Action::Continue
             }
         }
+    }
+
+    /// When a silence is long enough that a server which cannot be asked is taken for dead.
+    fn verdict_at(&self) -> Instant {
+        self.alive_at + self.settings.probe_after.unwrap_or_default() + self.settings.probe_grace
     }
 
     /// How much longer than the server's own time-out we wait for it.
@@ -290,6 +313,20 @@ mod tests {
     }
 
     #[test]
+    fn a_busy_server_is_no_verdict_however_long_it_takes() {
+        let (mut wait, start) = wait(&Liveness::fast(), Some(secs(3)), true);
+        let mut now = start;
+        wait.start(now);
+        for _ in 0..100 {
+            now = wait.next_timeout().unwrap();
+            assert_eq!(wait.timeout(now), Action::Probe);
+            assert_eq!(wait.probed(now, ProbeAnswer::Busy), Action::Continue);
+        }
+        assert!(now - start > secs(20));
+        assert_eq!(wait.nil(now), Action::End(Outcome::TimedOut));
+    }
+
+    #[test]
     fn a_dead_wait_is_found_within_the_promise_whatever_the_probe_says() {
         for (liveness, promise) in
             [(Liveness::default(), secs(10)), (Liveness::fast(), secs(2)), (Liveness::frugal(), secs(60))]
@@ -301,7 +338,21 @@ mod tests {
                 let outcome = loop {
                     now = wait.next_timeout().unwrap();
                     let action = match wait.timeout(now) {
-                        Action::Probe => wait.probed(now, answer),
+                        Action::Probe => {
+                            // A probe that nobody answers takes its own time; the verdict does not wait for it.
+                            let answered = now + liveness.suspect_after;
+                            match wait.next_timeout().filter(|due| *due < answered) {
+                                Some(due) if answer == ProbeAnswer::Lost => {
+                                    now = due;
+                                    wait.timeout(now)
+                                }
+                                _ if answer == ProbeAnswer::Lost => {
+                                    now = answered;
+                                    wait.probed(now, answer)
+                                }
+                                _ => wait.probed(now, answer),
+                            }
+                        }
                         action => action,
                     };
                     if let Action::End(outcome) = action {

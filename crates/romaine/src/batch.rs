@@ -1,5 +1,6 @@
 //! Several requests as one place in the line: what pipelines, transactions and the client's own questions are made of.
 
+use std::fmt;
 use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
@@ -13,7 +14,7 @@ use crate::circuit::{Circuit, Issue, Patience, State, Ticketed};
 use crate::error::{Delivery, Error, Result};
 
 /// Requests in wire form.
-#[derive(Debug, Default, Clone)]
+#[derive(Default, Clone)]
 pub(crate) struct Batch {
     pub(crate) wire: BytesMut,
     pub(crate) count: u32,
@@ -21,6 +22,13 @@ pub(crate) struct Batch {
     pub(crate) misuse: Option<&'static Spec>,
     /// Whether sending all of it twice does no harm.
     pub(crate) not_repeatable: bool,
+}
+
+impl fmt::Debug for Batch {
+    /// Shows no arguments.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch").field("count", &self.count).field("bytes", &self.wire.len()).finish_non_exhaustive()
+    }
 }
 
 impl Batch {
@@ -86,8 +94,15 @@ impl Batch {
     /// # Cancel safety
     /// Dropping abandons the replies, never the connection.
     pub(crate) async fn run(&self, circuit: &Circuit, mut patience: Patience, retries: bool) -> Result<Replies> {
+        let mut earlier = Delivery::NotSent;
         loop {
-            let ticketed = self.issue(circuit, patience)?;
+            let ticketed = match self.issue(circuit, patience) {
+                Ok(ticketed) => ticketed,
+                Err(refused) => {
+                    let delivery = retry::over_attempts(earlier, refused.delivery());
+                    return Err(refused.with_delivery(delivery));
+                }
+            };
             let (kind, delivery) = match self.collect(circuit, ticketed).await {
                 Ok(replies) => return Ok(replies),
                 Err(failure) => failure,
@@ -100,13 +115,14 @@ impl Batch {
             let again =
                 kind == FailureKind::Disconnected && retry::without_reply(policy, delivery, spec()) == Decision::Again;
             if !again {
-                let error = Error::without_reply(kind, delivery);
+                let error = Error::without_reply(kind, retry::over_attempts(earlier, delivery));
                 let cause = circuit.lock().last_error.clone();
                 return Err(match cause {
                     Some(cause) => error.with_source(cause),
                     None => error,
                 });
             }
+            earlier = retry::over_attempts(earlier, delivery);
             circuit.lock().counters.retries += 1;
             patience = Patience::Until(ticketed.deadline);
         }

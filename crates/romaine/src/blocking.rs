@@ -3,7 +3,7 @@
 //! been lost.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use romaine_commands::{Flags, Request, Wait as WaitArgument, cmd};
 use romaine_proto::{
-    Action, FailureKind, Ghost, GhostVerdict, Lane as WireLane, Outcome, ProbeAnswer, Reconnect, Wait, WaitSettings,
-    retry,
+    Action, FailureKind, Ghost, GhostVerdict, Lane as WireLane, Link, Outcome, ProbeAnswer, Reconnect, Wait,
+    WaitSettings, retry,
 };
 use romaine_resp::{Reader, ServerError, Token};
 use tokio::time::Sleep;
@@ -28,9 +28,15 @@ use crate::probe;
 use crate::shared::Shared;
 
 /// Runs a blocking command. `patience` is the caller's own limit besides the command's time-out.
-pub(crate) async fn run(shared: Arc<Shared>, request: Request, patience: Patience) -> Result<ReplyBytes> {
+pub(crate) async fn run(shared: Arc<Shared>, request: Box<Request>, patience: Patience) -> Result<ReplyBytes> {
+    if matches!(request.spec().name, "WAIT" | "WAITAOF") {
+        return Err(Error::usage(
+            "it waits for what its own connection wrote: use client.exclusive() for the writes and for it",
+        ));
+    }
     let _place = Place::take(&shared)?;
-    let request = resolve_last_ids(&shared, request).await?;
+    // What is rare is boxed: a blocked call carries only what it needs to wait.
+    let request = Box::pin(resolve_last_ids(&shared, request)).await?;
     let now = clock::now();
     let Some(asked) = Asked::of(&request) else {
         return once(&shared, &request).await;
@@ -122,7 +128,7 @@ impl Course<'_> {
                         cause: error.clone(),
                         next_in: delay,
                     });
-                    self.pause(delay, &error).await?;
+                    Box::pin(self.pause(delay, &error)).await?;
                     continue;
                 }
             };
@@ -137,7 +143,7 @@ impl Course<'_> {
                         reconnect.ready(usable_since);
                         let delay = reconnect.failed(clock::now());
                         let cause = Error::without_reply(FailureKind::Disconnected, Delivery::NotSent);
-                        self.pause(delay, &cause).await?;
+                        Box::pin(self.pause(delay, &cause)).await?;
                     }
                 }
             }
@@ -174,8 +180,9 @@ impl Course<'_> {
 
     /// On one connection, until it has the reply or is given up.
     async fn part(&self, dedicated: Dedicated) -> Part {
-        let may_probe =
-            self.shared.config.liveness.probe_after.is_some() && self.shared.probes.is_granted(self.shared).await;
+        let may_probe = self.shared.config.liveness.probe_after.is_some()
+            && self.shared.names_its_clients()
+            && Box::pin(self.shared.probes.is_granted(self.shared)).await;
         let mut wait = Wait::new(self.settings(may_probe), clock::now(), self.deadline);
         let mut action = wait.start(clock::now());
         let mut under_way = UnderWay::new(self.shared, dedicated, self.request.spec().name, self.takes());
@@ -198,7 +205,7 @@ impl Course<'_> {
                 }
                 Action::End(Outcome::TimedOut) => return Part::Over(self.timed_out(under_way)),
                 Action::End(Outcome::Dead { silent_for, unblocked }) => {
-                    return self.bury(under_way, silent_for, unblocked).await;
+                    return Box::pin(self.bury(under_way, silent_for, unblocked)).await;
                 }
             }
             action = match under_way.next(wait.next_timeout()).await {
@@ -206,7 +213,7 @@ impl Course<'_> {
                 Input::Probed(ProbeAnswer::Refused) => {
                     // The permission was withdrawn. What is at the server has no slice: it must not stay there.
                     let silent_for = Duration::ZERO;
-                    return self.bury(under_way, silent_for, false).await;
+                    return Box::pin(self.bury(under_way, silent_for, false)).await;
                 }
                 Input::Probed(answer) => wait.probed(clock::now(), answer),
                 Input::Ended(Ended::Reply(bytes)) => match Answer::of(&bytes) {
@@ -236,7 +243,7 @@ impl Course<'_> {
                 },
                 Input::Ended(Ended::Batch(_)) => return Part::Over(Err(Error::usage("a batch came to a single call"))),
                 Input::Ended(Ended::Failed(_, Delivery::NotSent)) => return Part::Again { backoff: true },
-                Input::Ended(Ended::Failed(..)) => return self.ended_under_it(under_way).await,
+                Input::Ended(Ended::Failed(..)) => return Box::pin(self.ended_under_it(under_way)).await,
             };
         }
     }
@@ -271,24 +278,32 @@ impl Course<'_> {
     /// open meanwhile, because a reply may yet arrive on it.
     async fn bury(&self, mut under_way: UnderWay<'_>, silent_for: Duration, unblocked: bool) -> Part {
         let command = self.request.spec().name;
-        let Some(ghost) = under_way.ghost.clone() else { return Part::Again { backoff: true } };
+        let Some(ghost) = under_way.ghost.clone() else {
+            let was_sent = under_way.was_ready;
+            under_way.give_up();
+            // Without a number for it nobody can be asked.
+            return if was_sent { self.maybe_lost() } else { Part::Again { backoff: true } };
+        };
         if silent_for > Duration::ZERO {
             let node = under_way.dedicated.as_ref().map_or_else(|| self.shared.node.clone(), |it| it.node.clone());
             let cause = Error::silent(silent_for).with_node(&node);
             self.shared.events.tell(Event::Disconnected { lane: Lane::Blocking, node, cause });
         }
         let shared = self.shared.clone();
-        let mut fencing = Box::pin(async move { probe::fence(&shared, &ghost).await });
-        let verdict = tokio::select! {
-            biased;
-            ended = under_way.late_reply() => {
-                // It was not dead after all, or the path has healed in time.
-                if let Some(part) = self.late(&mut under_way, ended) {
-                    return part;
+        let mut fencing: Fencing = Box::pin(async move { probe::fence(&shared, &ghost).await });
+        let mut patience = pin!(self.patience());
+        let verdict = loop {
+            tokio::select! {
+                biased;
+                ended = under_way.late_reply() => {
+                    // It was not dead after all, or the path has healed in time.
+                    if let Some(part) = self.late(&mut under_way, ended) {
+                        return part;
+                    }
                 }
-                fencing.await
+                verdict = &mut fencing => break verdict,
+                () = &mut patience => return self.undecided(under_way, fencing),
             }
-            verdict = &mut fencing => verdict,
         };
         let verdict = match verdict {
             Ok(Some(_)) if unblocked => GhostVerdict::StillBlocked,
@@ -298,12 +313,15 @@ impl Course<'_> {
         };
         self.shared.events.tell(Event::GhostFenced { command, verdict });
         if verdict.may_have_lost() {
-            // What the server sent before the ghost was ended may still be on its way.
+            // What the server sent before the ghost was ended may still be on its way; not so when the connection has
+            // ended meanwhile (the kernel gives a silent one up after 9 s): then nothing more can come.
+            let is_open = under_way.ticketed.is_some();
             let grace = tokio::time::sleep(self.shared.config.liveness.probe_grace);
             let late = tokio::select! {
                 biased;
-                ended = under_way.late_reply() => Some(ended),
-                () = grace => None,
+                ended = under_way.late_reply(), if is_open => Some(ended),
+                () = grace, if is_open => None,
+                else => None,
             };
             if let Some(part) = late.and_then(|ended| self.late(&mut under_way, ended)) {
                 return part;
@@ -316,6 +334,30 @@ impl Course<'_> {
             return Part::Over(self.timed_out(under_way));
         }
         Part::Again { backoff: false }
+    }
+
+    /// The caller's time-out holds for an outage too: until then, and the time of an echo, the verdict is waited for.
+    async fn patience(&self) {
+        match self.deadline {
+            None => std::future::pending().await,
+            Some(deadline) => {
+                let until = deadline.max(clock::now()) + self.shared.config.liveness.probe_grace;
+                tokio::time::sleep_until(until.into()).await;
+            }
+        }
+    }
+
+    /// The caller's time is over and the server cannot be asked. The ghost is fenced as soon as it can.
+    fn undecided(&self, mut under_way: UnderWay<'_>, fencing: Fencing) -> Part {
+        under_way.give_up();
+        let (shared, command, takes) = (self.shared.clone(), self.request.spec().name, self.takes());
+        self.shared.spawn(async move { fence_in_the_end(&shared, fencing, command, takes).await });
+        let error = Error::new(
+            ErrorKind::Timeout,
+            Delivery::Unknown,
+            "the blocked connection died, and the server could not be asked about it before the time-out",
+        );
+        Part::Over(Err(if takes { error.element_may_be_lost() } else { error }))
     }
 
     /// What arrived on a connection that was thought dead.
@@ -384,6 +426,8 @@ enum Input {
     Timer,
 }
 
+type Fencing = Pin<Box<dyn Future<Output = Result<Option<GhostVerdict>>> + Send>>;
+
 type Probing = Pin<Box<dyn Future<Output = ProbeAnswer> + Send>>;
 
 /// A command on its connection. Dropped while the command is at the server, it cancels it there.
@@ -392,6 +436,8 @@ struct UnderWay<'a> {
     dedicated: Option<Dedicated>,
     ticketed: Option<Ticketed>,
     ghost: Option<Ghost>,
+    /// The handshake was done: the command has been sent.
+    was_ready: bool,
     server_until: Option<Instant>,
     probing: Option<Probing>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -406,6 +452,7 @@ impl<'a> UnderWay<'a> {
             dedicated: Some(dedicated),
             ticketed: None,
             ghost: None,
+            was_ready: false,
             server_until: None,
             probing: None,
             timer: None,
@@ -425,13 +472,13 @@ impl<'a> UnderWay<'a> {
     /// Who we are to the server, as soon as the handshake has told.
     fn identify(&mut self) -> Option<u64> {
         let dedicated = self.dedicated.as_ref()?;
-        let (client_id, address) = {
+        let (client_id, address, run_id) = {
             let state = dedicated.circuit.lock();
-            (state.client_id?, state.local_address)
+            self.was_ready |= state.connection.link() == Link::Ready;
+            let run_id = self.ghost.is_none().then(|| state.run_id.as_deref().map(str::to_owned)).flatten();
+            (state.client_id?, state.local_address, run_id)
         };
-        if self.ghost.as_ref().is_none_or(|ghost| ghost.run_id.is_none()) {
-            // The control connection leads to the same server now, while this one is alive.
-            let run_id = self.shared.control.lock().run_id.as_deref().map(str::to_owned);
+        if self.ghost.is_none() {
             self.ghost = Some(Ghost { client_id, run_id, address: address.map(|address| address.to_string()) });
         }
         Some(client_id)
@@ -489,12 +536,13 @@ impl<'a> UnderWay<'a> {
         }
     }
 
-    /// Nothing is to be cancelled any more.
+    /// Nothing is to be cancelled any more. What the kernel still holds of the command must not arrive later.
     fn give_up(&mut self) {
-        if let (Some(dedicated), Some(ticketed)) = (&self.dedicated, self.ticketed.take()) {
+        let Some(dedicated) = self.dedicated.take() else { return };
+        if let Some(ticketed) = self.ticketed.take() {
             dedicated.circuit.abandon(ticketed);
         }
-        self.dedicated = None;
+        dedicated.circuit.lock().aborting = true;
     }
 }
 
@@ -554,12 +602,21 @@ async fn cancel(
         }
         return;
     }
-    let fenced = tokio::time::timeout(Duration::from_secs(60), probe::fence(&shared, &ghost)).await;
-    if let Ok(Ok(Some(verdict))) = fenced {
-        shared.events.tell(Event::GhostFenced { command, verdict });
-        if verdict.may_have_lost() {
-            lost();
-        }
+    let asking = shared.clone();
+    let fencing = Box::pin(async move { probe::fence(&asking, &ghost).await });
+    fence_in_the_end(&shared, fencing, command, takes).await;
+}
+
+/// Fences a ghost whose caller has gone, however long the outage is; says what became of it.
+async fn fence_in_the_end(shared: &Arc<Shared>, fencing: Fencing, command: &'static str, takes: bool) {
+    let verdict = match fencing.await {
+        Ok(Some(verdict)) => verdict,
+        Ok(None) => GhostVerdict::Stranger,
+        Err(_closed) => return,
+    };
+    shared.events.tell(Event::GhostFenced { command, verdict });
+    if verdict.may_have_lost() && takes {
+        shared.events.tell(Event::ElementMayBeLost { command });
     }
 }
 
@@ -596,7 +653,7 @@ async fn once(shared: &Arc<Shared>, request: &Request) -> Result<ReplyBytes> {
 
 /// `XREAD … $` means "after the newest entry now". Resolved once: asked again in every slice it would skip what came
 /// between two slices.
-async fn resolve_last_ids(shared: &Arc<Shared>, mut request: Request) -> Result<Request> {
+async fn resolve_last_ids(shared: &Arc<Shared>, mut request: Box<Request>) -> Result<Box<Request>> {
     if request.spec().name != "XREAD" {
         return Ok(request);
     }
@@ -616,7 +673,7 @@ async fn resolve_last_ids(shared: &Arc<Shared>, mut request: Request) -> Result<
             .arg(1);
         let entries = ask(Target::of(shared, &shared.commands), last, Patience::Default).await?;
         let id = entries.into_iter().next().map_or_else(|| "0-0".to_owned(), |(id, _)| id);
-        request = request.with_arg(streams + 1 + half + index, id.as_bytes());
+        *request = request.with_arg(streams + 1 + half + index, id.as_bytes());
     }
     Ok(request)
 }

@@ -16,7 +16,7 @@ use crate::blocking;
 use crate::cells::{Ended, ReplyBytes};
 use crate::circuit::{Circuit, Issue, Patience, Ticketed};
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::error::{Delivery, Error, Result};
 use crate::shared::Shared;
 
 /// Where a call goes.
@@ -34,15 +34,16 @@ impl<'a> Target<'a> {
     }
 }
 
-#[derive(Debug)]
 enum State {
     New,
     Waiting(Ticketed),
     Pausing(Pin<Box<Sleep>>),
+    /// A blocking command on its own course.
+    Blocking(BoxedReply),
     Over,
 }
 
-type BoxedReply<'a> = Pin<Box<dyn Future<Output = Result<ReplyBytes>> + Send + 'a>>;
+type BoxedReply = Pin<Box<dyn Future<Output = Result<ReplyBytes>> + Send>>;
 
 /// A call before its reply type is considered.
 struct Raw<'a> {
@@ -51,9 +52,9 @@ struct Raw<'a> {
     patience: Patience,
     policy: RetryPolicy,
     attempt: u32,
+    /// What is known of the effect of the attempts before this one.
+    earlier: Delivery,
     state: State,
-    /// A blocking command's own course.
-    blocking: Option<BoxedReply<'a>>,
 }
 
 /// A command that was issued: `.await` it for the reply. Nothing is sent before it is first polled.
@@ -73,10 +74,7 @@ pub struct Call<'a, R> {
 
 impl<R> std::fmt::Debug for Call<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Call")
-            .field("request", &self.raw.request)
-            .field("state", &self.raw.state)
-            .finish_non_exhaustive()
+        f.debug_struct("Call").field("request", &self.raw.request).finish_non_exhaustive()
     }
 }
 
@@ -85,7 +83,7 @@ impl<'a, R: FromValue> Call<'a, R> {
     pub(crate) fn new(target: Target<'a>, request: Request, patience: Patience) -> Self {
         let policy = if target.exclusive { RetryPolicy::Never } else { RetryPolicy::Derived };
         Self {
-            raw: Raw { target, request, patience, policy, attempt: 0, state: State::New, blocking: None },
+            raw: Raw { target, request, patience, policy, attempt: 0, earlier: Delivery::NotSent, state: State::New },
             reply: PhantomData,
         }
     }
@@ -145,18 +143,17 @@ impl Raw<'_> {
                     }
                 }
                 State::New => {
-                    if let Some(blocking) = &mut self.blocking {
-                        let reply = ready!(blocking.as_mut().poll(cx));
-                        self.state = State::Over;
-                        self.blocking = None;
-                        return Poll::Ready(reply);
-                    }
                     if let Some(reply) = self.issue(cx) {
                         return Poll::Ready(reply);
                     }
-                    if self.blocking.is_none() {
+                    if let State::Waiting(_) = self.state {
                         return Poll::Pending;
                     }
+                }
+                State::Blocking(course) => {
+                    let reply = ready!(course.as_mut().poll(cx));
+                    self.state = State::Over;
+                    return Poll::Ready(reply);
                 }
                 State::Pausing(sleep) => {
                     ready!(sleep.as_mut().poll(cx));
@@ -194,6 +191,7 @@ impl Raw<'_> {
                 None
             }
             Err(error) => {
+                self.target.shared.refused(self.target.circuit, &error);
                 self.state = State::Over;
                 Some(Err(error))
             }
@@ -202,8 +200,8 @@ impl Raw<'_> {
 
     #[cold]
     fn start_blocking(&mut self) -> Option<Result<ReplyBytes>> {
-        let course = blocking::run(self.target.shared.clone(), self.request.clone(), self.patience);
-        self.blocking = Some(Box::pin(course));
+        let course = blocking::run(self.target.shared.clone(), Box::new(self.request.clone()), self.patience);
+        self.state = State::Blocking(Box::pin(course));
         None
     }
 
@@ -227,6 +225,7 @@ impl Raw<'_> {
                 None => error,
             });
         }
+        self.earlier = retry::over_attempts(self.earlier, delivery);
         self.count_retry();
         self.state = State::New;
         Ok(())
@@ -268,7 +267,8 @@ impl Raw<'_> {
 
     #[cold]
     fn describe(&self, error: Error) -> Error {
-        let error = error.with_command(self.request.name());
+        let delivery = retry::over_attempts(self.earlier, error.delivery());
+        let error = error.with_command(self.request.name()).with_delivery(delivery);
         if error.node().is_some() { error } else { error.with_node(&self.target.shared.node) }
     }
 }

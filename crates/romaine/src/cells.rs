@@ -52,8 +52,22 @@ pub(crate) enum Ended {
     Failed(FailureKind, Delivery),
 }
 
+/// The bytes of a short reply stay with the cell: written where they are read from, never moved on the driver's side.
 #[derive(Debug)]
-enum Cell {
+struct Cell {
+    state: CellState,
+    length: u8,
+    bytes: [u8; INLINE],
+}
+
+impl Cell {
+    const fn new(state: CellState) -> Self {
+        Self { state, length: 0, bytes: [0; INLINE] }
+    }
+}
+
+#[derive(Debug)]
+enum CellState {
     Free {
         next: Option<u32>,
     },
@@ -61,6 +75,8 @@ enum Cell {
         waker: Option<Waker>,
         batch: Option<Vec<u8>>,
     },
+    /// A reply of `length` bytes in `bytes`.
+    Short,
     Ended(Ended),
     /// MONITOR: lines without end. Always the first cell of its circuit.
     Stream(Box<Lines>),
@@ -94,24 +110,28 @@ impl Cells {
     /// Takes a cell. `batch` for the replies of a pipeline.
     #[inline]
     pub(crate) fn take(&mut self, waker: Waker, batch: bool) -> u32 {
-        let cell = Cell::Waiting { waker: Some(waker), batch: batch.then(Vec::new) };
+        let state = CellState::Waiting { waker: Some(waker), batch: batch.then(Vec::new) };
         if let Some(index) = self.free
-            && let Some(slot) = self.cells.get_mut(index as usize)
-            && let Cell::Free { next } = *slot
+            && let Some(cell) = self.cells.get_mut(index as usize)
+            && let CellState::Free { next } = cell.state
         {
             self.free = next;
-            *slot = cell;
+            cell.state = state;
             return index;
         }
-        self.cells.push(cell);
+        if self.cells.is_empty() {
+            // Most dedicated connections never have a second call.
+            self.cells.reserve_exact(1);
+        }
+        self.cells.push(Cell::new(state));
         u32::try_from(self.cells.len() - 1).unwrap_or(u32::MAX)
     }
 
     /// Gives a cell back.
     #[inline]
     pub(crate) fn release(&mut self, index: u32) {
-        if let Some(slot) = self.cells.get_mut(index as usize) {
-            *slot = Cell::Free { next: self.free };
+        if let Some(cell) = self.cells.get_mut(index as usize) {
+            cell.state = CellState::Free { next: self.free };
             self.free = Some(index);
         }
     }
@@ -119,31 +139,37 @@ impl Cells {
     /// The outcome, if it is there (the cell is free then); else `waker` is remembered.
     #[inline]
     pub(crate) fn collect(&mut self, index: u32, waker: &Waker) -> Option<Ended> {
-        let slot = self.cells.get_mut(index as usize)?;
-        match slot {
-            Cell::Ended(_) => {
-                let Cell::Ended(ended) = std::mem::replace(slot, Cell::Free { next: self.free }) else { return None };
+        let cell = self.cells.get_mut(index as usize)?;
+        match &mut cell.state {
+            CellState::Short => {
+                cell.state = CellState::Free { next: self.free };
+                self.free = Some(index);
+                Some(Ended::Reply(ReplyBytes::Inline { length: cell.length, bytes: cell.bytes }))
+            }
+            CellState::Ended(_) => {
+                let free = CellState::Free { next: self.free };
+                let CellState::Ended(ended) = std::mem::replace(&mut cell.state, free) else { return None };
                 self.free = Some(index);
                 Some(ended)
             }
-            Cell::Waiting { waker: known, .. } => {
+            CellState::Waiting { waker: known, .. } => {
                 if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
                     *known = Some(waker.clone());
                 }
                 None
             }
-            Cell::Free { .. } | Cell::Stream(_) => None,
+            CellState::Free { .. } | CellState::Stream(_) => None,
         }
     }
 
     /// One reply for this cell; `left` more follow. The waker of a call that has all it waited for.
     #[inline]
     pub(crate) fn reply(&mut self, index: u32, frame: &[u8], shared: Option<Bytes>, left: u32) -> Option<Waker> {
-        let slot = self.cells.get_mut(index as usize)?;
-        let (waker, batch) = match slot {
-            Cell::Waiting { waker, batch } => (waker, batch),
-            Cell::Stream(lines) => return lines.push(frame),
-            Cell::Free { .. } | Cell::Ended(_) => return None,
+        let cell = self.cells.get_mut(index as usize)?;
+        let (waker, batch) = match &mut cell.state {
+            CellState::Waiting { waker, batch } => (waker, batch),
+            CellState::Stream(lines) => return lines.push(frame),
+            CellState::Free { .. } | CellState::Short | CellState::Ended(_) => return None,
         };
         if let Some(batch) = batch {
             batch.extend_from_slice(frame);
@@ -151,39 +177,51 @@ impl Cells {
                 return None;
             }
             let (waker, batch) = (waker.take(), std::mem::take(batch));
-            *slot = Cell::Ended(Ended::Batch(batch));
+            cell.state = CellState::Ended(Ended::Batch(batch));
             return waker;
         }
         let waker = waker.take();
-        *slot = Cell::Ended(Ended::Reply(shared.map_or_else(|| ReplyBytes::copy(frame), ReplyBytes::Shared)));
+        if let Some(room) = cell.bytes.get_mut(..frame.len()) {
+            room.copy_from_slice(frame);
+            #[expect(clippy::cast_possible_truncation, reason = "at most INLINE")]
+            {
+                cell.length = frame.len() as u8;
+            }
+            cell.state = CellState::Short;
+        } else {
+            let bytes = shared.unwrap_or_else(|| Bytes::copy_from_slice(frame));
+            cell.state = CellState::Ended(Ended::Reply(ReplyBytes::Shared(bytes)));
+        }
         waker
     }
 
     /// The call of this cell ends without a reply.
     pub(crate) fn fail(&mut self, index: u32, kind: FailureKind, delivery: Delivery) -> Option<Waker> {
-        let slot = self.cells.get_mut(index as usize)?;
-        let waker = match slot {
-            Cell::Waiting { waker, .. } => waker.take(),
-            Cell::Stream(lines) => {
+        let cell = self.cells.get_mut(index as usize)?;
+        let waker = match &mut cell.state {
+            CellState::Waiting { waker, .. } => waker.take(),
+            CellState::Stream(lines) => {
                 lines.over = true;
                 return lines.waker.take();
             }
-            Cell::Free { .. } | Cell::Ended(_) => return None,
+            CellState::Free { .. } | CellState::Short | CellState::Ended(_) => return None,
         };
-        *slot = Cell::Ended(Ended::Failed(kind, delivery));
+        cell.state = CellState::Ended(Ended::Failed(kind, delivery));
         waker
     }
 
     /// Takes the cell of a stream: of a circuit that has no other requests.
     pub(crate) fn take_stream(&mut self, backlog: usize) -> u32 {
         let lines = Lines { waker: None, lines: VecDeque::new(), dropped: 0, backlog, over: false };
-        self.cells.insert(0, Cell::Stream(Box::new(lines)));
+        self.cells.insert(0, Cell::new(CellState::Stream(Box::new(lines))));
         0
     }
 
     /// The next line of the stream.
     pub(crate) fn next_line(&mut self, waker: &Waker) -> Option<Line> {
-        let Some(Cell::Stream(lines)) = self.cells.first_mut() else { return Some(Line::Over) };
+        let Some(Cell { state: CellState::Stream(lines), .. }) = self.cells.first_mut() else {
+            return Some(Line::Over);
+        };
         if lines.dropped > 0 {
             return Some(Line::Dropped(std::mem::take(&mut lines.dropped)));
         }
@@ -199,7 +237,10 @@ impl Cells {
 
     /// Gives memory back after a burst: when every cell is free and there are many.
     pub(crate) fn shrink(&mut self, in_use: usize) {
-        if in_use == 0 && self.cells.len() > 4_096 && self.cells.iter().all(|cell| matches!(cell, Cell::Free { .. })) {
+        if in_use == 0
+            && self.cells.len() > 4_096
+            && self.cells.iter().all(|cell| matches!(cell.state, CellState::Free { .. }))
+        {
             *self = Self::default();
         }
     }

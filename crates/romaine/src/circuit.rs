@@ -1,6 +1,7 @@
 //! One logical connection: what survives its sockets. The machine that decides, the cells where callers wait, and the
 //! waker of the driver, behind one short lock.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -17,7 +18,7 @@ use crate::cells::{Cells, Ended, Line};
 use crate::clock;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::Lane;
-use crate::hub::Hub;
+use crate::hub::{Asking, Hub, ping_token};
 use crate::metrics::{Counters, Latencies};
 use crate::monitor::MonitorLine;
 
@@ -58,6 +59,7 @@ pub(crate) enum Notice {
     Gap { topic: Bytes, duration: Duration },
     Resubscribed(usize),
     Revoked { kind: SubscriptionKind, topic: Bytes },
+    Refused { kind: SubscriptionKind, topic: Bytes, cause: Error },
     Dropped { topic: Bytes, count: u64 },
 }
 
@@ -82,16 +84,28 @@ pub(crate) struct State {
     pub(crate) ending: bool,
     /// Whether the last socket ended with the peer's end of stream: everything it had sent has arrived.
     pub(crate) orderly_end: bool,
+    /// Whether what was not acknowledged is discarded when we close the socket: it must not arrive later.
+    pub(crate) aborting: bool,
     fail_offline: bool,
-    told_full: bool,
+    /// Whether it was told that the queue is full: once per outage, or a flood of calls would be one of events.
+    pub(crate) told_full: bool,
 }
 
 /// See the module.
-#[derive(Debug)]
 pub(crate) struct Circuit {
     pub(crate) lane: Lane,
     pub(crate) hub: Option<Arc<Hub>>,
     state: Mutex<State>,
+}
+
+impl fmt::Debug for Circuit {
+    /// Shows neither requests nor replies.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Circuit")
+            .field("lane", &self.lane)
+            .field("connection", &self.lock().connection)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Circuit {
@@ -121,6 +135,7 @@ impl Circuit {
                 draining: false,
                 ending: false,
                 orderly_end: false,
+                aborting: false,
                 fail_offline,
                 told_full: false,
             }),
@@ -203,16 +218,23 @@ impl Circuit {
     }
 
     /// Sends something whose answer comes as pushes (SUBSCRIBE), and a PING behind it.
-    pub(crate) fn issue_subscription(&self, request: &Request) {
+    ///
+    /// Nothing is sent without a connection: the next one restores everything that is wanted.
+    pub(crate) fn issue_subscription(&self, asking: &Asking) {
         let mut guard = self.lock();
         let state = &mut *guard;
         if state.connection.link() != Link::Ready {
+            drop(guard);
+            if let Some(hub) = &self.hub {
+                hub.not_sent(asking.token);
+            }
             return;
         }
         let now = clock::now();
-        // The refusal goes to a cell that nobody awaits: the hub learns of it by the missing confirmation.
+        let request = &asking.request;
+        // Refusals and the PING's answer go to the hub, which knows the tokens.
         let options = |refusal_only| RequestOptions {
-            token: u32::MAX,
+            token: if refusal_only { asking.token } else { ping_token(asking.token) },
             deadline: None,
             replies: 1,
             blocking: false,
@@ -273,6 +295,11 @@ impl Circuit {
                 )))
             }
         }
+    }
+
+    /// Whether this is the first refusal by a limit since the connection was last ready.
+    pub(crate) fn is_first_refusal(&self) -> bool {
+        !std::mem::replace(&mut self.lock().told_full, true)
     }
 
     /// Nobody waits for this request any more. Its reply, if one comes, keeps its place in the line.
@@ -388,7 +415,6 @@ impl Circuit {
             if fail_queued && !for_good {
                 state.connection.fail_queued(&mut inbox);
             }
-            state.told_full = false;
             let in_use = state.connection.queued() + state.connection.in_flight();
             state.cells.shrink(in_use);
         }
@@ -491,10 +517,9 @@ impl Outcomes for Inbox<'_> {
             }
             _ => None,
         };
-        if let Some(hub) = self.hub
-            && buffer.get(frame.start) == Some(&b'-')
-        {
-            hub.refused(&buffer[frame.clone()]);
+        if let Some(hub) = self.hub {
+            hub.answered(answered.token, &buffer[frame], self.after);
+            return;
         }
         if let Some(waker) = self.cells.reply(answered.token, &buffer[frame], shared, answered.left) {
             self.after.wakers.push(waker);

@@ -1,5 +1,6 @@
 //! The client: a handle that is cloned freely and used by `&self` from any number of tasks.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::health::{Health, Status};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::pipeline::{Pipeline, Replies};
+use crate::reliable::ReliablePop;
 use crate::script::Script;
 use crate::shared::Shared;
 use crate::subscription::Subscription;
@@ -45,7 +47,7 @@ use crate::transaction::Transaction;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
     handle: Arc<Handle>,
 }
@@ -61,6 +63,14 @@ impl Drop for Handle {
         if !self.shared.is_closed() {
             self.shared.end();
         }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = self.shared();
+        let status = shared.health.borrow().status;
+        f.debug_struct("Client").field("node", &shared.node).field("status", &status).finish_non_exhaustive()
     }
 }
 
@@ -222,7 +232,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future ends the subscription.
-    pub async fn subscribe<C: Into<Bytes>>(&self, channels: impl IntoIterator<Item = C>) -> Result<Subscription> {
+    pub async fn subscribe<C: AsRef<[u8]>>(&self, channels: impl IntoIterator<Item = C>) -> Result<Subscription> {
         self.open_subscription(SubscriptionKind::Channel, channels).await
     }
 
@@ -230,7 +240,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`subscribe`](Self::subscribe).
-    pub async fn psubscribe<C: Into<Bytes>>(&self, patterns: impl IntoIterator<Item = C>) -> Result<Subscription> {
+    pub async fn psubscribe<C: AsRef<[u8]>>(&self, patterns: impl IntoIterator<Item = C>) -> Result<Subscription> {
         self.open_subscription(SubscriptionKind::Pattern, patterns).await
     }
 
@@ -238,17 +248,24 @@ impl Client {
     ///
     /// # Errors
     /// As [`subscribe`](Self::subscribe).
-    pub async fn ssubscribe<C: Into<Bytes>>(&self, channels: impl IntoIterator<Item = C>) -> Result<Subscription> {
+    pub async fn ssubscribe<C: AsRef<[u8]>>(&self, channels: impl IntoIterator<Item = C>) -> Result<Subscription> {
         self.open_subscription(SubscriptionKind::Shard, channels).await
     }
 
-    async fn open_subscription<C: Into<Bytes>>(
+    async fn open_subscription<C: AsRef<[u8]>>(
         &self,
         kind: SubscriptionKind,
         topics: impl IntoIterator<Item = C>,
     ) -> Result<Subscription> {
-        let topics = topics.into_iter().map(Into::into).collect();
+        let topics = topics.into_iter().map(|topic| Bytes::copy_from_slice(topic.as_ref())).collect();
         Subscription::open(self.shared(), kind, topics).await
+    }
+
+    /// The loss-free way to take elements from the list `source`: see [`ReliablePop`]. `processing` is a list that
+    /// belongs to this consumer alone. Nothing is sent yet.
+    #[must_use]
+    pub fn reliable_pop<V: FromValue>(&self, source: impl Into<Bytes>, processing: impl Into<Bytes>) -> ReliablePop<V> {
+        ReliablePop::new(self.clone(), source.into(), processing.into())
     }
 
     /// Every command the server executes, as a stream. Expensive for the server: for incidents, not for production.

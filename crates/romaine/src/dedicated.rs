@@ -32,7 +32,7 @@ impl Dedicated {
         if wire == WireLane::Monitor {
             limits.queued_requests_max = 1;
         }
-        let connection = Connection::new(wire, limits, shared.config.liveness.clone(), now);
+        let connection = Connection::new(wire, limits, shared.liveness.clone(), now);
         let circuit = Arc::new(Circuit::new(lane, connection, None, false, false, now));
         circuit.opened(greeting, socket.local_address(), shared.config.handshake_timeout);
         shared.register(&circuit)?;
@@ -78,6 +78,7 @@ async fn drive(shared: Arc<Shared>, circuit: Arc<Circuit>, socket: crate::socket
         | Notice::Gap { .. }
         | Notice::Resubscribed(_)
         | Notice::Revoked { .. }
+        | Notice::Refused { .. }
         | Notice::Dropped { .. } => {}
     };
     let Ending { reason, unwritten } = Session::new(&circuit, socket, notice).await;

@@ -174,6 +174,10 @@ impl Error {
         let error = |kind, message: &'static str| Self::new(kind, Delivery::Unknown, message);
         match reason {
             CloseReason::PeerClosed => error(ErrorKind::Closed, "the server closed the connection"),
+            // TLS 1.3 tells a client that its certificate is refused only after the handshake.
+            CloseReason::Transport(io) if is_tls(io) => {
+                error(ErrorKind::Tls, "TLS ended the connection").with_source(io.clone())
+            }
             CloseReason::Transport(io) => error(ErrorKind::Closed, "the connection failed").with_source(io.clone()),
             CloseReason::Silent(silence) => Self::silent(*silence),
             CloseReason::Malformed(decode) => {
@@ -291,6 +295,17 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_ref().map(|source| &**source as &(dyn std::error::Error + 'static))
     }
+}
+
+/// Whether it was TLS that failed, not what carries it.
+#[cfg(feature = "tls")]
+fn is_tls(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+#[cfg(not(feature = "tls"))]
+const fn is_tls(_error: &std::io::Error) -> bool {
+    false
 }
 
 /// A result of this crate.

@@ -119,6 +119,13 @@ pub enum Event {
         /// For how long.
         duration: Duration,
     },
+    /// The server refuses a subscription. A subscriber that has it already is told in its stream; it is asked for again.
+    SubscriptionRefused {
+        /// The channel or pattern.
+        topic: bytes::Bytes,
+        /// The server's words.
+        cause: Error,
+    },
     /// A subscriber does not keep up: its oldest messages were dropped.
     MessagesDropped {
         /// The channel or pattern.

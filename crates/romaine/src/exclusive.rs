@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use romaine_commands::{Command, Executor, FromValue, ToArgs, cmd};
-use romaine_proto::Lane as WireLane;
+use romaine_proto::{Lane as WireLane, Link, Reconnect};
 
 use crate::call::{Call, Target, ask};
 use crate::circuit::Patience;
+use crate::clock;
 use crate::dedicated::Dedicated;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::Lane;
 use crate::pipeline::{Pipeline, Replies};
 use crate::shared::Shared;
@@ -29,6 +30,10 @@ impl Exclusive {
 
     fn target(&self) -> Target<'_> {
         Target { shared: &self.shared, circuit: &self.dedicated.circuit, exclusive: true }
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(self.dedicated.circuit.lock().connection.link(), Link::Down | Link::Closed)
     }
 
     /// Many commands in one round trip, on this connection.
@@ -57,8 +62,25 @@ pub(crate) async fn watch<T>(
     mut body: impl AsyncFnMut(&Exclusive, &mut Transaction<'_>) -> Result<T>,
 ) -> Result<(Replies, T)> {
     let watch = cmd::<()>("WATCH").args(keys);
+    let config = &shared.config;
+    let deadline = config.timeout.map(|limit| clock::now() + limit);
+    let mut reconnect = Reconnect::new(config.backoff.clone(), config.stable_after, fastrand::Rng::new());
+    let mut lost: Option<Error> = None;
     loop {
-        let exclusive = Exclusive::open(shared).await?;
+        if let Some(error) = lost.take() {
+            let delay = reconnect.failed(clock::now());
+            if shared.is_closed() || deadline.is_some_and(|deadline| clock::now() + delay >= deadline) {
+                return Err(error);
+            }
+            tokio::time::sleep(delay).await;
+        }
+        let exclusive = match Exclusive::open(shared).await {
+            Ok(exclusive) => exclusive,
+            Err(error) => {
+                lost = Some(error);
+                continue;
+            }
+        };
         // An aborted attempt starts on the same connection; a lost connection starts over on another.
         loop {
             let watched = ask(exclusive.target(), watch.clone(), Patience::Default).await;
@@ -70,12 +92,20 @@ pub(crate) async fn watch<T>(
             let value = match attempt {
                 Ok(value) => value,
                 // Nothing was executed yet: EXEC was not even sent.
-                Err(error) if error.kind() == ErrorKind::Closed && !shared.is_closed() => break,
+                Err(error) if error.kind() == ErrorKind::Closed && exclusive.is_lost() => {
+                    lost = Some(error);
+                    break;
+                }
                 Err(error) => return Err(error),
             };
-            match transaction.run().await? {
-                Outcome::Done(replies) => return Ok((replies, value)),
-                Outcome::Aborted => {}
+            match transaction.run().await {
+                Ok(Outcome::Done(replies)) => return Ok((replies, value)),
+                Ok(Outcome::Aborted) => {}
+                Err(error) if error.delivery() == Delivery::NotSent && exclusive.is_lost() => {
+                    lost = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use romaine_commands::Request;
-use romaine_proto::{Delivered, SubscriptionKind, Subscriptions};
+use romaine_proto::{Delivered, Refused, SubscriptionKind, Subscriptions, subscription_request};
 use romaine_resp::{Reader, ServerError, Token};
 use tokio::sync::Notify;
 
@@ -52,6 +52,14 @@ pub enum Incoming {
     Resumed {
         /// The channel or pattern.
         topic: Bytes,
+    },
+    /// The server refuses to resume the subscription (an ACL was changed). It is asked for again every few seconds, and
+    /// with every new connection; once it is in force, [`Incoming::Gap`] follows.
+    Refused {
+        /// The channel or pattern.
+        topic: Bytes,
+        /// The server's words.
+        cause: Error,
     },
     /// The application did not keep up: so many of the oldest messages were dropped here.
     Dropped(u64),
@@ -146,16 +154,50 @@ impl Queue {
     }
 }
 
+/// Who gets messages of a topic.
+#[derive(Debug)]
+struct Route {
+    queue: Arc<Queue>,
+    /// Whether the subscription has been in force for this subscriber: else an interruption is none to it.
+    in_force: bool,
+}
+
+/// A request to be sent, and the token by which its refusal is known.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) request: Request,
+    pub(crate) token: u32,
+}
+
+/// The token of the PING behind the request of token `token`.
+pub(crate) const fn ping_token(token: u32) -> u32 {
+    token | 1
+}
+
+/// The token of requests whose refusal means nothing.
+const UNSUBSCRIBE: u32 = 0;
+
 #[derive(Debug, Default)]
 struct HubState {
     subscriptions: Subscriptions,
     /// Per kind: who gets messages of a topic.
-    routes: [HashMap<Bytes, Vec<Arc<Queue>>>; 3],
+    routes: [HashMap<Bytes, Vec<Route>>; 3],
     cause: Option<Error>,
-    /// Topics to be confirmed until the subscriptions are in force again.
-    restoring: usize,
-    refusals: u64,
-    last_refusal: Option<ServerError>,
+    /// What was asked for on the present connection and may yet be refused. Tokens are even; the odd one is the PING's.
+    asked: HashMap<u32, (SubscriptionKind, Vec<Bytes>)>,
+    last_token: u32,
+    /// The PING behind the last request of a restoration: when it is answered, so is everything before it.
+    restored_at: Option<u32>,
+}
+
+impl HubState {
+    fn ask(&mut self, kind: SubscriptionKind, topics: Vec<Bytes>) -> Asking {
+        // Even, and never that of the unsubscribing requests.
+        self.last_token = if self.last_token >= u32::MAX - 3 { 2 } else { self.last_token + 2 };
+        let request = subscription_request(kind.subscribe_command(), &topics);
+        self.asked.insert(self.last_token, (kind, topics));
+        Asking { request, token: self.last_token }
+    }
 }
 
 /// See the module.
@@ -179,27 +221,40 @@ impl Hub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers `queue` for topics; returns those the server must be asked for.
-    pub(crate) fn add(&self, kind: SubscriptionKind, topics: &[Bytes], queue: &Arc<Queue>) -> Vec<Bytes> {
+    /// Registers `queue` for topics; returns what the server must be asked.
+    pub(crate) fn add(&self, kind: SubscriptionKind, topics: &[Bytes], queue: &Arc<Queue>) -> Option<Asking> {
         let mut state = self.lock();
         let mut ask = Vec::new();
         for topic in topics {
             if state.subscriptions.want(kind, topic.clone()) {
                 ask.push(topic.clone());
             }
-            state.routes[index(kind)].entry(topic.clone()).or_default().push(queue.clone());
+            let in_force = state.subscriptions.is_confirmed(kind, topic);
+            let route = Route { queue: queue.clone(), in_force };
+            state.routes[index(kind)].entry(topic.clone()).or_default().push(route);
         }
-        ask
+        (!ask.is_empty()).then(|| state.ask(kind, ask))
     }
 
-    /// The reverse; returns those the server must be told of.
-    pub(crate) fn remove(&self, kind: SubscriptionKind, topics: &[Bytes], queue: &Arc<Queue>) -> Vec<Bytes> {
+    /// What to ask the server for `topic` once more; `None` when nobody wants it any more, or it is in force.
+    pub(crate) fn ask_again(&self, kind: SubscriptionKind, topic: Bytes) -> Option<Asking> {
+        let mut state = self.lock();
+        state.subscriptions.is_missing(kind, &topic).then(|| state.ask(kind, vec![topic]))
+    }
+
+    /// A request was not sent: there is no connection. The next one restores everything.
+    pub(crate) fn not_sent(&self, token: u32) {
+        self.lock().asked.remove(&token);
+    }
+
+    /// The reverse of [`add`](Self::add); returns what the server must be told.
+    pub(crate) fn remove(&self, kind: SubscriptionKind, topics: &[Bytes], queue: &Arc<Queue>) -> Option<Asking> {
         let mut state = self.lock();
         let mut tell = Vec::new();
         for topic in topics {
             if let Some(queues) = state.routes[index(kind)].get_mut(topic) {
                 let before = queues.len();
-                if let Some(at) = queues.iter().position(|known| Arc::ptr_eq(known, queue)) {
+                if let Some(at) = queues.iter().position(|known| Arc::ptr_eq(&known.queue, queue)) {
                     queues.swap_remove(at);
                 }
                 if queues.is_empty() {
@@ -213,12 +268,12 @@ impl Hub {
                 tell.push(topic.clone());
             }
         }
-        tell
+        let request = || subscription_request(kind.unsubscribe_command(), &tell);
+        (!tell.is_empty()).then(|| Asking { request: request(), token: UNSUBSCRIBE })
     }
 
     /// Waits until the server has confirmed all topics, or refused.
     pub(crate) async fn confirmed(&self, kind: SubscriptionKind, topics: &[Bytes]) -> Result<(), ServerError> {
-        let refusals = self.lock().refusals;
         loop {
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);
@@ -228,9 +283,7 @@ impl Hub {
                 if topics.iter().all(|topic| state.subscriptions.is_confirmed(kind, topic)) {
                     return Ok(());
                 }
-                if state.refusals != refusals
-                    && let Some(error) = &state.last_refusal
-                {
+                if let Some(error) = topics.iter().find_map(|topic| state.subscriptions.refusal(kind, topic)) {
                     return Err(error.clone());
                 }
             }
@@ -243,22 +296,28 @@ impl Hub {
         let mut state = self.lock();
         state.subscriptions.disconnected(since);
         state.cause = Some(cause.clone());
-        state.restoring = 0;
+        state.asked.clear();
+        state.restored_at = None;
     }
 
     /// The connection is usable: what to ask for.
-    pub(crate) fn restore(&self) -> Vec<Request> {
+    pub(crate) fn restore(&self) -> Vec<Asking> {
         let mut state = self.lock();
-        state.restoring = state.subscriptions.len();
-        state.subscriptions.restore(512)
+        state.asked.clear();
+        let chunks = state.subscriptions.restore(512);
+        let asking: Vec<Asking> = chunks.into_iter().map(|(kind, topics)| state.ask(kind, topics)).collect();
+        // The first connection restores nothing.
+        let is_another = state.cause.is_some();
+        state.restored_at = asking.last().filter(|_| is_another).map(|last| ping_token(last.token));
+        asking
     }
 
     /// The client is closed.
     pub(crate) fn close(&self, error: &Error) {
         let mut state = self.lock();
         for routes in &mut state.routes {
-            for queue in routes.values().flatten() {
-                queue.close(error.clone());
+            for route in routes.values().flatten() {
+                route.queue.close(error.clone());
             }
             routes.clear();
         }
@@ -266,15 +325,36 @@ impl Hub {
         self.changed.notify_waiters();
     }
 
-    /// The server refused a subscription.
-    pub(crate) fn refused(&self, frame: &[u8]) {
-        if let Ok(Token::Error(text)) = Reader::new(frame).token() {
-            let mut state = self.lock();
-            state.refusals += 1;
-            state.last_refusal = Some(ServerError::new(text));
-            drop(state);
-            self.changed.notify_waiters();
+    /// The server answered a PING behind a request, or refused the request.
+    pub(crate) fn answered(&self, token: u32, frame: &[u8], after: &mut After) {
+        let mut state = self.lock();
+        if state.restored_at == Some(token) {
+            state.restored_at = None;
+            after.notices.push(Notice::Resubscribed(state.subscriptions.confirmed()));
         }
+        if token == ping_token(token) {
+            state.asked.remove(&(token - 1));
+            return;
+        }
+        let Ok(Token::Error(text)) = Reader::new(frame).token() else { return };
+        let Some((kind, topics)) = state.asked.remove(&token) else { return };
+        let error = ServerError::new(text);
+        match state.subscriptions.refused(kind, topics, error.clone()) {
+            Refused::OneByOne(topics) => {
+                after.notices.extend(topics.into_iter().map(|topic| Notice::Revoked { kind, topic }));
+            }
+            Refused::Topic { topic, anew } => {
+                let cause = Error::server_error(error).with_command(kind.subscribe_command());
+                if anew && let Some(routes) = state.routes[index(kind)].get(&topic) {
+                    let item = Incoming::Refused { topic: topic.clone(), cause: cause.clone() };
+                    deliver(routes.iter().filter(|route| route.in_force), &topic, item, after);
+                }
+                after.notices.push(Notice::Refused { kind, topic, cause });
+            }
+            Refused::Unwanted => {}
+        }
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// A push arrived.
@@ -282,35 +362,35 @@ impl Hub {
         let mut state = self.lock();
         if let Some((kind, topic, channel, payload)) = message(frame) {
             // The topic's bytes are shared with the table: one allocation per message, its payload.
-            if let Some((topic, queues)) = state.routes[index(kind)].get_key_value(topic) {
+            if let Some((topic, routes)) = state.routes[index(kind)].get_key_value(topic) {
                 let channel = if channel == &topic[..] { topic.clone() } else { Bytes::copy_from_slice(channel) };
                 let message = Message { kind, topic: topic.clone(), channel, payload: Bytes::copy_from_slice(payload) };
-                deliver(queues, topic, Incoming::Message(message), after);
+                deliver(routes.iter(), topic, Incoming::Message(message), after);
             }
             return;
         }
         match state.subscriptions.push(frame, now) {
             Delivered::Confirmed { kind, topic, interrupted_since } => {
-                let restored = state.restoring == 1;
-                state.restoring = state.restoring.saturating_sub(1);
                 if let Some(since) = interrupted_since {
                     let cause = state.cause.clone().unwrap_or_else(|| {
                         Error::new(ErrorKind::Closed, crate::Delivery::Unknown, "the server ended the subscription")
                     });
-                    if let Some(queues) = state.routes[index(kind)].get(&topic) {
+                    if let Some(routes) = state.routes[index(kind)].get(&topic) {
+                        let interrupted = || routes.iter().filter(|route| route.in_force);
                         let gap = Incoming::Gap {
                             topic: topic.clone(),
                             since: clock::wall_clock(since),
                             until: clock::wall_clock(now),
                             cause,
                         };
-                        deliver(queues, &topic, gap, after);
-                        deliver(queues, &topic, Incoming::Resumed { topic: topic.clone() }, after);
+                        deliver(interrupted(), &topic, gap, after);
+                        deliver(interrupted(), &topic, Incoming::Resumed { topic: topic.clone() }, after);
                     }
-                    after.notices.push(Notice::Gap { topic, duration: now.saturating_duration_since(since) });
+                    let duration = now.saturating_duration_since(since);
+                    after.notices.push(Notice::Gap { topic: topic.clone(), duration });
                 }
-                if restored {
-                    after.notices.push(Notice::Resubscribed(state.subscriptions.len()));
+                for route in state.routes[index(kind)].get_mut(&topic).into_iter().flatten() {
+                    route.in_force = true;
                 }
                 drop(state);
                 self.changed.notify_waiters();
@@ -321,13 +401,17 @@ impl Hub {
     }
 }
 
-fn deliver(queues: &[Arc<Queue>], topic: &Bytes, item: Incoming, after: &mut After) {
-    let Some((last, others)) = queues.split_last() else { return };
+fn deliver<'a>(routes: impl Iterator<Item = &'a Route>, topic: &Bytes, item: Incoming, after: &mut After) {
+    let mut routes = routes.peekable();
+    let mut item = Some(item);
     let mut dropped = false;
-    for queue in others {
-        dropped |= queue.push(item.clone(), &mut after.wakers);
+    while let Some(route) = routes.next() {
+        // The last one gets the item itself.
+        let own = if routes.peek().is_some() { item.clone() } else { item.take() };
+        if let Some(own) = own {
+            dropped |= route.queue.push(own, &mut after.wakers);
+        }
     }
-    dropped |= last.push(item, &mut after.wakers);
     if dropped {
         after.dropped(topic);
     }

@@ -95,7 +95,10 @@ impl<'a> Pipeline<'a> {
         let retries = !self.target.exclusive;
         let replies = self.batch.run(self.target.circuit, self.patience, retries).await;
         let node = self.target.shared.node.clone();
-        let replies = replies.map_err(|error| error.with_command("pipeline").with_node(&node))?;
+        let replies = replies.map_err(|error| {
+            self.target.shared.refused(self.target.circuit, &error);
+            error.with_command("pipeline").with_node(&node)
+        })?;
         Ok(Replies { replies: Some(replies), inner: None, node })
     }
 }

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use romaine_commands::{Command, cmd};
-use romaine_proto::{Autopsy, Ghost, GhostVerdict, Link, ProbeAnswer, autopsy_requests};
-use romaine_resp::{Reader, Token};
+use romaine_proto::{Autopsy, Ghost, GhostVerdict, Link, ProbeAnswer, autopsy_requests, retry};
+use romaine_resp::{Reader, ServerError, Token};
 
-use crate::batch::Batch;
+use crate::batch::{self, Batch};
 use crate::call::{Target, ask};
 use crate::circuit::Patience;
 use crate::error::{Delivery, Error, Result};
@@ -36,7 +36,7 @@ impl Permission {
         match answer {
             ProbeAnswer::Refused => self.0.store(REFUSED, Ordering::Relaxed),
             ProbeAnswer::Unblocked | ProbeAnswer::NotBlocked => self.0.store(GRANTED, Ordering::Relaxed),
-            ProbeAnswer::Lost => {}
+            ProbeAnswer::Busy | ProbeAnswer::Lost => {}
         }
     }
 
@@ -69,8 +69,8 @@ pub(crate) async fn probe(shared: Arc<Shared>, client_id: u64) -> ProbeAnswer {
 
 async fn unblock(shared: &Arc<Shared>, client_id: u64) -> ProbeAnswer {
     let patience = Patience::For(Some(shared.config.liveness.suspect_after));
-    if ask(Target::of(shared, &shared.control), cmd::<()>("PING"), patience).await.is_err() {
-        return ProbeAnswer::Lost;
+    if let Err(error) = ask(Target::of(shared, &shared.control), cmd::<()>("PING"), patience).await {
+        return if error.server().is_some_and(retry::is_passing) { ProbeAnswer::Busy } else { ProbeAnswer::Lost };
     }
     let mut batch = Batch::default();
     batch.push_raw(MULTI);
@@ -90,21 +90,35 @@ async fn unblock(shared: &Arc<Shared>, client_id: u64) -> ProbeAnswer {
     match (reader.token(), reader.token()) {
         (Ok(Token::Array(2)), Ok(Token::Integer(1))) => ProbeAnswer::Unblocked,
         (Ok(Token::Array(2)), Ok(Token::Integer(_))) => ProbeAnswer::NotBlocked,
+        // A script that began behind the PING.
+        _ if is_busy(&replies) => ProbeAnswer::Busy,
         _ => ProbeAnswer::Refused,
     }
+}
+
+/// Whether one of the four was refused for now only.
+fn is_busy(replies: &batch::Replies) -> bool {
+    (0..4).filter_map(|index| replies.frame(index)).any(|frame| match Reader::new(frame).token() {
+        Ok(Token::Error(text)) => retry::is_passing(&ServerError::new(text)),
+        _ => false,
+    })
 }
 
 /// Examines and ends a ghost. `Ok(None)`: not permitted here. Waits for the control connection as long as it takes.
 pub(crate) async fn fence(shared: &Arc<Shared>, ghost: &Ghost) -> Result<Option<GhostVerdict>> {
     shared.start_control();
+    let mut failed = false;
     loop {
         if shared.is_closed() {
             return Err(Error::without_reply(romaine_proto::FailureKind::Closed, Delivery::Unknown));
         }
         // Waits in the control connection's queue until there is one.
+        // Every turn but the first comes after a failure.
+        if std::mem::replace(&mut failed, true) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         let ping = ask(Target::of(shared, &shared.control), cmd::<()>("PING"), Patience::For(None)).await;
         if ping.is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         }
         let run_id = shared.control.lock().run_id.clone();
@@ -113,7 +127,12 @@ pub(crate) async fn fence(shared: &Arc<Shared>, ghost: &Ghost) -> Result<Option<
             Autopsy::Look => match look(shared, ghost).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(Some(GhostVerdict::Stranger)),
-                Err(error) if error.server().is_some() => return by_unblock(shared, ghost.client_id).await,
+                Err(error) if error.server().is_some_and(|error| !retry::is_passing(error)) => {
+                    match by_unblock(shared, ghost.client_id).await {
+                        Some(verdict) => return Ok(verdict),
+                        None => continue,
+                    }
+                }
                 Err(_lost) => continue,
             },
             Autopsy::Fence => {}
@@ -130,11 +149,12 @@ pub(crate) async fn fence(shared: &Arc<Shared>, ghost: &Ghost) -> Result<Option<
         };
         let Some(Ok(ticketed)) = batch.issue_if(&shared.control, same) else { continue };
         let Ok(replies) = batch.collect(&shared.control, ticketed).await else { continue };
-        let verdict = replies.frame(3).and_then(|exec| ghost.verdict(exec));
-        return match verdict {
-            Some(verdict) => Ok(Some(verdict)),
-            None => by_unblock(shared, ghost.client_id).await,
-        };
+        if let Some(verdict) = replies.frame(3).and_then(|exec| ghost.verdict(exec)) {
+            return Ok(Some(verdict));
+        }
+        if let Some(verdict) = by_unblock(shared, ghost.client_id).await {
+            return Ok(verdict);
+        }
     }
 }
 
@@ -146,11 +166,13 @@ async fn look(shared: &Arc<Shared>, ghost: &Ghost) -> Result<bool> {
     Ok(ghost.is_ours(&line))
 }
 
-/// Where KILL is refused: unblocking ends the ghost's wait just as well.
-async fn by_unblock(shared: &Arc<Shared>, client_id: u64) -> Result<Option<GhostVerdict>> {
+/// Where KILL is refused: unblocking ends the ghost's wait just as well. `Some(None)`: not permitted either; `None`: no
+/// answer, to be asked again.
+async fn by_unblock(shared: &Arc<Shared>, client_id: u64) -> Option<Option<GhostVerdict>> {
     match unblock(shared, client_id).await {
-        ProbeAnswer::Unblocked => Ok(Some(GhostVerdict::StillBlocked)),
-        ProbeAnswer::NotBlocked => Ok(Some(GhostVerdict::Gone)),
-        ProbeAnswer::Refused | ProbeAnswer::Lost => Ok(None),
+        ProbeAnswer::Unblocked => Some(Some(GhostVerdict::StillBlocked)),
+        ProbeAnswer::NotBlocked => Some(Some(GhostVerdict::Gone)),
+        ProbeAnswer::Refused => Some(None),
+        ProbeAnswer::Busy | ProbeAnswer::Lost => None,
     }
 }

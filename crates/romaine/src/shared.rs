@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use romaine_proto::{Connection, Greeting, Lane as WireLane};
+use romaine_proto::{Liveness, Connection, Greeting, Lane as WireLane, Link};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -22,6 +22,8 @@ use crate::supervisor;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// The same as in `config`, shared by every connection's watchdog.
+    pub(crate) liveness: Arc<Liveness>,
     pub(crate) node: Arc<str>,
     pub(crate) events: EventBus,
     pub(crate) health: watch::Sender<Health>,
@@ -46,9 +48,17 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(config: Config, runtime: tokio::runtime::Handle) -> Arc<Self> {
         let now = clock::now();
+        let liveness = Arc::new(config.liveness.clone());
         let hub = Arc::new(Hub::default());
-        let circuit = |lane, wire, hub, fail_offline, latencies| {
-            let connection = Connection::new(wire, config.limits, config.liveness.clone(), now);
+        let circuit = |lane, wire, hub: Option<Arc<Hub>>, fail_offline, latencies| {
+            let mut limits = config.limits;
+            if hub.is_some() {
+                // What is wanted bounds what is asked for; a limit would leave a subscription out in silence.
+                limits.queued_requests_max = usize::MAX;
+                limits.queued_bytes_max = usize::MAX;
+                limits.in_flight_max = usize::MAX;
+            }
+            let connection = Connection::new(wire, limits, config.liveness.clone(), now);
             Arc::new(Circuit::new(lane, connection, hub, fail_offline, latencies, now))
         };
         let fail = config.offline == Offline::Fail;
@@ -69,6 +79,7 @@ impl Shared {
             dedicated: Mutex::default(),
             tasks: Mutex::default(),
             runtime,
+            liveness,
             config,
         })
     }
@@ -111,6 +122,12 @@ impl Shared {
         Ok(())
     }
 
+    /// Whether the server tells connections their number. Taken as true while there is no connection to ask.
+    pub(crate) fn names_its_clients(&self) -> bool {
+        let state = self.commands.lock();
+        state.connection.link() != Link::Ready || state.client_id.is_some()
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
@@ -125,7 +142,8 @@ impl Shared {
             database: if matches!(lane, Lane::Control | Lane::Subscriptions) { 0 } else { config.database },
             // Said once per client: a thousand blocked connections need not repeat it.
             library: (config.library_info && lane != Lane::Blocking).then_some(("romaine", env!("CARGO_PKG_VERSION"))),
-            run_id: lane == Lane::Control,
+            // A ghost is fenced only in the process that named it; only the connection itself knows for sure which it was.
+            run_id: matches!(lane, Lane::Control | Lane::Blocking),
             ..Greeting::default()
         };
         if let Some(provider) = &config.credentials {
@@ -139,6 +157,13 @@ impl Shared {
             greeting.password = Some(credentials.password);
         }
         Ok(greeting)
+    }
+
+    /// A call was not accepted: when a limit refused it, that is told.
+    pub(crate) fn refused(&self, circuit: &Circuit, error: &Error) {
+        if error.kind() == ErrorKind::Overloaded && circuit.is_first_refusal() {
+            self.events.tell(Event::QueueFull { lane: circuit.lane });
+        }
     }
 
     /// Changes the health snapshot.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use romaine_proto::{SubscriptionKind, subscription_request};
+use romaine_proto::SubscriptionKind;
 
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::hub::{Incoming, Queue};
@@ -29,8 +29,11 @@ pub struct Subscription {
 
 impl Subscription {
     /// Subscribes and waits for the server's confirmation.
-    pub(crate) async fn open(shared: &Arc<Shared>, kind: SubscriptionKind, topics: Vec<Bytes>) -> Result<Self> {
+    pub(crate) async fn open(shared: &Arc<Shared>, kind: SubscriptionKind, mut topics: Vec<Bytes>) -> Result<Self> {
         let command = kind.subscribe_command();
+        // A topic named twice is one subscription: each message comes once.
+        topics.sort_unstable();
+        topics.dedup();
         if topics.is_empty() {
             return Err(Error::usage("no channel was given").with_command(command));
         }
@@ -45,8 +48,8 @@ impl Subscription {
         // From here on dropping it undoes it.
         let subscription = Self { shared: shared.clone(), queue, kind, topics, hand: VecDeque::new() };
         shared.start_subscriptions();
-        if !ask.is_empty() {
-            shared.subscriptions.issue_subscription(&subscription_request(command, &ask));
+        if let Some(asking) = ask {
+            shared.subscriptions.issue_subscription(&asking);
         }
         let confirmed = shared.hub.confirmed(kind, &subscription.topics);
         let confirmed = match config.timeout {
@@ -131,9 +134,10 @@ impl Stream for Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let tell = self.shared.hub.remove(self.kind, &self.topics, &self.queue);
-        if !tell.is_empty() && !self.shared.is_closed() {
-            let request = subscription_request(self.kind.unsubscribe_command(), &tell);
-            self.shared.subscriptions.issue_subscription(&request);
+        if let Some(telling) = tell
+            && !self.shared.is_closed()
+        {
+            self.shared.subscriptions.issue_subscription(&telling);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use romaine_proto::{CloseReason, Greeting, Reconnect, Verdict};
+use romaine_proto::{CloseReason, Greeting, Reconnect, SubscriptionKind, Verdict};
 use tracing::Instrument as _;
 
 use crate::circuit::{Circuit, Notice};
@@ -32,11 +32,11 @@ pub(crate) async fn supervise(shared: Arc<Shared>, circuit: Arc<Circuit>) {
         shared.events.tell(Event::ConnectAttempt { lane, node: shared.node.clone(), attempt, after: delay });
         // Boxed, so that an established connection does not carry the size of its making.
         let opening = Box::pin(open(&shared, lane).instrument(span.clone()));
-        let error = match tend(&circuit, opening).await {
+        let (error, was_ready) = match tend(&circuit, opening).await {
             None => break,
             Some(Err(error)) => {
                 circuit.closed(0, false, &error);
-                error
+                (error, false)
             }
             Some(Ok((socket, node, greeting))) => {
                 let session = one_session(&shared, &circuit, socket, &node, greeting).instrument(span);
@@ -50,7 +50,7 @@ pub(crate) async fn supervise(shared: Arc<Shared>, circuit: Arc<Circuit>) {
                 if ended.ours {
                     break;
                 }
-                ended.error
+                (ended.error, ended.ready_since.is_some())
             }
         };
         delay = reconnect.failed(clock::now());
@@ -62,7 +62,10 @@ pub(crate) async fn supervise(shared: Arc<Shared>, circuit: Arc<Circuit>) {
                 health.last_error = Some(error.clone());
             });
         }
-        shared.events.tell(Event::ReconnectFailed { lane, attempt, cause: error, next_in: delay });
+        // The end of a connection that was usable has been told; it was no failed attempt.
+        if !was_ready {
+            shared.events.tell(Event::ReconnectFailed { lane, attempt, cause: error, next_in: delay });
+        }
         if tend(&circuit, tokio::time::sleep(delay)).await.is_none() {
             break;
         }
@@ -125,10 +128,11 @@ fn act(shared: &Arc<Shared>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: No
                 state.client_id = identity.client_id;
                 state.run_id = identity.run_id.as_deref().map(Arc::from);
                 state.last_error = None;
+                state.told_full = false;
             }
             if lane == Lane::Subscriptions {
-                for request in shared.hub.restore() {
-                    circuit.issue_subscription(&request);
+                for asking in shared.hub.restore() {
+                    circuit.issue_subscription(&asking);
                 }
             }
             if lane == Lane::Commands {
@@ -163,9 +167,25 @@ fn act(shared: &Arc<Shared>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: No
         Notice::Gap { topic, duration } => shared.events.tell(Event::Gap { topic, duration }),
         Notice::Resubscribed(topics) => shared.events.tell(Event::Resubscribed { topics }),
         Notice::Dropped { topic, count } => shared.events.tell(Event::MessagesDropped { topic, count }),
-        Notice::Revoked { kind, topic } => {
-            circuit.issue_subscription(&romaine_proto::subscription_request(kind.subscribe_command(), &[topic]));
+        Notice::Revoked { kind, topic } => ask_again(shared, kind, topic),
+        Notice::Refused { kind, topic, cause } => {
+            tracing::warn!(%cause, "the server refuses a subscription; it is asked again");
+            shared.events.tell(Event::SubscriptionRefused { topic: topic.clone(), cause });
+            let later = shared.clone();
+            shared.spawn(async move {
+                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                ask_again(&later, kind, topic);
+            });
         }
+    }
+}
+
+/// How long after a refusal a subscription is asked for again: permissions are given back by people.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+fn ask_again(shared: &Shared, kind: SubscriptionKind, topic: bytes::Bytes) {
+    if let Some(asking) = shared.hub.ask_again(kind, topic) {
+        shared.subscriptions.issue_subscription(&asking);
     }
 }
 

@@ -76,7 +76,8 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     /// When the transaction as a whole failed: the server refused a command while queueing it (nothing was executed,
-    /// [`Delivery::Refused`]), or the connection died. A command that fails *within* the executed transaction has its
+    /// [`Delivery::Refused`]), it refused MULTI itself (an ACL; the commands may have been executed one by one,
+    /// [`Delivery::Unknown`]), or the connection died. A command that fails *within* the executed transaction has its
     /// error in its own reply; the others were executed.
     ///
     /// # Cancel safety
@@ -102,7 +103,10 @@ impl<'a> Transaction<'a> {
         let node = self.target.shared.node.clone();
         let retries = !self.target.exclusive;
         let replies = self.batch.run(self.target.circuit, self.patience, retries).await;
-        let replies = replies.map_err(|error| error.with_command("EXEC").with_node(&node))?;
+        let replies = replies.map_err(|error| {
+            self.target.shared.refused(self.target.circuit, &error);
+            error.with_command("EXEC").with_node(&node)
+        })?;
         let Some(exec) = replies.last_frame() else { return Err(Error::usage("EXEC got no reply")) };
         let mut reader = Reader::new(exec);
         match reader.token() {
@@ -126,7 +130,11 @@ impl<'a> Transaction<'a> {
 
 /// EXECABORT does not say why; the reply of the command that was not queued does.
 fn queueing_error(replies: &batch::Replies, exec: &[u8]) -> Error {
-    for index in 0.. {
+    if let Some(Ok(Token::Error(text))) = replies.frame(0).map(|multi| Reader::new(multi).token()) {
+        // Without MULTI the commands behind it were executed one by one, or refused likewise.
+        return Error::server_error(ServerError::new(text)).with_delivery(Delivery::Unknown);
+    }
+    for index in 1.. {
         let Some(frame) = replies.frame(index) else { break };
         if let Ok(Token::Error(text)) = Reader::new(frame).token() {
             let error = Error::server_error(ServerError::new(text));

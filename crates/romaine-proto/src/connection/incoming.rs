@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
+use bytes::BytesMut;
 use romaine_resp::{FrameKind, Reader, Scan, Token};
 
 use super::Connection;
@@ -25,7 +26,7 @@ impl Connection {
         if matches!(self.link, Link::Down | Link::Closed) {
             return Ok((buffer.len(), 0));
         }
-        if self.watchdog.received(now) {
+        if self.watchdog.received(now) && self.link == Link::Ready {
             out.recovered();
         }
         let mut position = 0;
@@ -84,15 +85,21 @@ impl Connection {
         if kind == FrameKind::Push {
             return Ok(());
         }
-        let Some(handshake) = self.handshake.as_mut().filter(|_| self.handshake_out.is_empty()) else {
-            // The next step was not even sent: were this taken for its reply, every later reply would be shifted.
+        let Some(handshake) = self.handshake.as_mut() else {
             return Err(CloseReason::Unsolicited);
         };
+        if !self.handshake_out.is_empty() {
+            // The next step was not even sent: were this taken for its reply, every later reply would be shifted. But
+            // a server that is full says so before it is asked anything.
+            let unasked = handshake.unasked(frame);
+            return Err(unasked.map_or(CloseReason::Unsolicited, CloseReason::Handshake));
+        }
         match handshake.reply(frame, &mut self.handshake_out) {
             None => Ok(()),
             Some(Err(error)) => Err(CloseReason::Handshake(error)),
             Some(Ok(identity)) => {
                 self.handshake = None;
+                self.handshake_out = BytesMut::new();
                 self.handshake_deadline = None;
                 self.resp2 = identity.protocol == Protocol::Resp2;
                 self.link = Link::Ready;

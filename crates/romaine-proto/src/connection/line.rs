@@ -42,8 +42,8 @@ struct Place {
     begun: bool,
 }
 
-/// See the module.
-#[derive(Debug, Default)]
+/// See the module. Has no `Debug`: its bytes are nobody's to see.
+#[derive(Default)]
 pub(super) struct Line {
     places: VecDeque<Place>,
     /// How many places at the front were taken for the transport.
@@ -142,6 +142,10 @@ impl Line {
         let id = self.next_id;
         self.next_id += 1;
         place.id = id;
+        if self.places.capacity() == 0 {
+            // One place is all that most dedicated connections ever need.
+            self.places.reserve_exact(1);
+        }
         self.places.push_back(place);
         id
     }
@@ -244,7 +248,11 @@ impl Line {
             }
             place.start = self.taken + self.outgoing.len() as u64;
             self.outgoing.extend_from_slice(&bytes);
-            self.places.push_back(place);
+            if self.places.capacity() == 0 {
+            // One place is all that most dedicated connections ever need.
+            self.places.reserve_exact(1);
+        }
+        self.places.push_back(place);
         }
         self.withdrawn = 0;
         self.withdrawn_bytes = 0;
@@ -260,7 +268,7 @@ impl Line {
             let Some(place) = self.places.front_mut() else {
                 return false;
             };
-            if place.refusal_only && !is_error(&buffer[frame.clone()]) {
+            if place.refusal_only && !is_refusal(&buffer[frame.clone()]) {
                 // It was not refused; this reply belongs to the PING behind it.
                 self.places.pop_front();
                 self.sent -= 1;
@@ -362,9 +370,10 @@ fn length(start: u64, end: u64) -> usize {
     usize::try_from(end - start).unwrap_or(usize::MAX)
 }
 
-/// `-`, or RESP3's `!`, attributes before it or not.
-fn is_error(frame: &[u8]) -> bool {
-    matches!(Reader::new(frame).token(), Ok(Token::Error(_)))
+/// Whether `frame` refuses a subscription. A user who may subscribe and not PING gets an error for the PING behind it.
+fn is_refusal(frame: &[u8]) -> bool {
+    let Ok(Token::Error(text)) = Reader::new(frame).token() else { return false };
+    !(text.starts_with(b"NOPERM") && text.windows(6).any(|word| word.eq_ignore_ascii_case(b"'ping'")))
 }
 
 fn heartbeat_spec() -> &'static Spec {

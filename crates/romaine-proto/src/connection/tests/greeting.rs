@@ -60,6 +60,15 @@ fn a_reply_to_a_step_that_was_not_sent_is_unsolicited() {
 }
 
 #[test]
+fn a_server_that_turns_everybody_away_is_heard_before_anything_was_sent() {
+    let mut rig = Rig::down();
+    rig.connection.opened(rig.now, Greeting::default(), rig.now + ms(5_000));
+    let refused = rig.feed("-ERR max number of clients reached\r\n").unwrap_err();
+    let CloseReason::Handshake(HandshakeError::Refused { error, .. }) = refused else { panic!("{refused:?}") };
+    assert_eq!(error.as_str(), "ERR max number of clients reached");
+}
+
+#[test]
 fn garbage_as_the_first_byte_ends_the_attempt() {
     for garbage in [&b"HTTP/1.1 400 Bad Request\r\n"[..], b"\x15\x03\x01\0\x02\x02\x50", b"\n"] {
         let mut rig = Rig::down();
@@ -102,7 +111,18 @@ fn a_silent_handshake_does_not_make_the_driver_spin() {
     rig.open();
     assert!(matches!(rig.idle_for(60_000), Err(CloseReason::HandshakeTimeout("HELLO"))));
     assert_eq!(rig.now, rig.start + ms(5_000));
-    assert_eq!(rig.told(), ["suspect"]);
+    assert!(rig.told().is_empty(), "a connection that cannot be used yet is not suspect");
+}
+
+#[test]
+fn a_slow_handshake_is_no_recovery() {
+    let mut rig = Rig::new(Lane::Requests, ConnectionLimits::default(), Liveness::default());
+    rig.open();
+    rig.take();
+    rig.idle_for(3_000).unwrap();
+    rig.feed("%0\r\n").unwrap();
+    assert_eq!(rig.connection.link(), Link::Ready);
+    assert_eq!(rig.told(), ["ready Resp3"]);
 }
 
 #[test]

@@ -1,0 +1,72 @@
+//! How the program ends.
+
+use std::process::ExitCode;
+
+use romaine::ErrorKind;
+
+/// The statuses, for the help text.
+pub(crate) const HELP: &str = "Exit status: 0 ok, 1 negative answer (a broken promise, a server that cannot serve now), \
+                               2 usage or configuration, 3 unreachable, 4 refused, 5 internal error.";
+
+/// What a subcommand answers: true is yes.
+pub(crate) type Outcome = Result<bool, Failure>;
+
+/// An error and the status it ends with.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    status: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    /// Something that should not happen.
+    pub(crate) fn internal(error: anyhow::Error) -> Self {
+        Self { status: 5, error }
+    }
+
+    /// What the user asked for cannot be done as asked.
+    pub(crate) fn usage(error: anyhow::Error) -> Self {
+        Self { status: 2, error }
+    }
+
+    /// Nobody answers.
+    pub(crate) fn unreachable(error: anyhow::Error) -> Self {
+        Self { status: 3, error }
+    }
+
+    /// The status that an error of the client stands for.
+    pub(crate) fn client(error: romaine::Error) -> Self {
+        let status = match error.kind() {
+            ErrorKind::Config | ErrorKind::Usage => 2,
+            ErrorKind::Connect | ErrorKind::Closed | ErrorKind::Timeout => 3,
+            // TLS speaks after TCP has: somebody is there, and is not who we trust, or does not trust us.
+            ErrorKind::Auth | ErrorKind::Tls => 4,
+            ErrorKind::Unavailable | ErrorKind::Server => 1,
+            _ => 5,
+        };
+        Self { status, error: error.into() }
+    }
+
+    /// The status.
+    pub(crate) const fn status(&self) -> u8 {
+        self.status
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::internal(error)
+    }
+}
+
+/// Says what went wrong, and gives the status.
+pub(crate) fn end(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(failure) => {
+            eprintln!("romaine: {:#}", failure.error);
+            ExitCode::from(failure.status())
+        }
+    }
+}

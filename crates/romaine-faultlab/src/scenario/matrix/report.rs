@@ -1,0 +1,223 @@
+//! What the matrix has measured.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::plan::{Cell, Scale};
+use crate::scenario::promises::Balance;
+use crate::scenario::protocol::Pace;
+use crate::scenario::record::Flow;
+use crate::scenario::table::{Table, seconds};
+
+/// The figures of one cell.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    /// The longest, over the loads, from the fault's begin to the loss of the connection, in seconds.
+    pub noticed_s: Option<f64>,
+    /// The longest, over the loads, from the fault's end to work that began after it, in seconds.
+    pub working_s: Option<f64>,
+    /// Its limit: two seconds, the back-off in force, and what the note says, in seconds.
+    pub working_limit_s: f64,
+    /// Connections given up although the peer was alive.
+    pub false_verdicts: usize,
+    /// The elements of the queue.
+    pub elements: Flow,
+    /// The messages of the subscription.
+    pub messages: Flow,
+    /// The calls.
+    pub calls: Balance,
+    /// Ghosts examined and ended.
+    pub ghosts_fenced: usize,
+    /// The most memory of the client's process, in bytes.
+    pub peak_memory: Option<u64>,
+    /// That, without what it had before the fault, in bytes.
+    pub memory_grown: Option<u64>,
+    /// How it was measured, where that needs a word.
+    pub note: String,
+    /// Promises that were not kept.
+    pub broken: Vec<String>,
+}
+
+/// What became of a cell.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was measured.
+    Measured(Box<Measured>),
+    /// It cannot be measured here, and why.
+    Skipped(String),
+    /// The lab itself failed, and how.
+    Failed(String),
+}
+
+/// One cell and what became of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct CellReport {
+    /// Which cell.
+    #[serde(flatten)]
+    pub cell: Cell,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How long it took, in seconds.
+    pub took_s: f64,
+}
+
+impl CellReport {
+    /// Whether every promise was kept. A skipped cell breaks none.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        match &self.outcome {
+            Outcome::Measured(measured) => measured.broken.is_empty(),
+            Outcome::Skipped(_) => true,
+            Outcome::Failed(_) => false,
+        }
+    }
+
+    /// In one line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let what = match &self.outcome {
+            Outcome::Skipped(reason) => format!("skipped: {reason}"),
+            Outcome::Failed(error) => format!("FAILED: {error}"),
+            Outcome::Measured(measured) => {
+                let of = |value: Option<f64>| seconds(value.map(Duration::from_secs_f64));
+                let mut line = format!("noticed {}, again {}", of(measured.noticed_s), of(measured.working_s));
+                for broken in &measured.broken {
+                    line.push_str(&format!("; BROKEN {broken}"));
+                }
+                line
+            }
+        };
+        format!("{} [{:.0} s]: {what}", self.cell, self.took_s)
+    }
+}
+
+/// The matrix of one client.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Which client.
+    pub client: String,
+    /// Its liveness settings.
+    pub pace: Pace,
+    /// The length of the faults.
+    pub scale: Scale,
+    /// How long it took, in seconds.
+    pub took_s: f64,
+    /// The cells.
+    pub cells: Vec<CellReport>,
+}
+
+impl Report {
+    /// Whether every promise was kept.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.cells.iter().all(CellReport::is_kept)
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> Table {
+        let mut table = Table::new(&[
+            "fault",
+            "",
+            "under",
+            "noticed after",
+            "usable after",
+            "never returned",
+            "lost (announced)",
+            "duplicates",
+            "false verdicts",
+            "peak memory",
+            "kept",
+        ]);
+        for report in &self.cells {
+            table.row(row(report));
+        }
+        table
+    }
+
+    /// What the table has no room for: broken promises, reasons, notes.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        for report in &self.cells {
+            match &report.outcome {
+                Outcome::Skipped(reason) => remarks.push(format!("{}: skipped: {reason}", report.cell)),
+                Outcome::Failed(error) => remarks.push(format!("{}: FAILED: {error}", report.cell)),
+                Outcome::Measured(measured) => {
+                    if !measured.note.is_empty() {
+                        remarks.push(format!("{}: {}", report.cell, measured.note));
+                    }
+                    remarks.extend(measured.broken.iter().map(|broken| format!("{}: BROKEN: {broken}", report.cell)));
+                }
+            }
+        }
+        remarks
+    }
+
+    /// How many cells were measured, skipped, and broke a promise or failed.
+    #[must_use]
+    pub fn totals(&self) -> (usize, usize, usize) {
+        let measured = self.cells.iter().filter(|cell| matches!(cell.outcome, Outcome::Measured(_))).count();
+        let skipped = self.cells.iter().filter(|cell| matches!(cell.outcome, Outcome::Skipped(_))).count();
+        (measured, skipped, self.cells.iter().filter(|cell| !cell.is_kept()).count())
+    }
+
+    /// As a page of markdown.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let (measured, skipped, broken) = self.totals();
+        let mut out = format!(
+            "# The fault matrix: {}, {:?} liveness, {:?} scale\n\n\
+             {measured} cells measured, {skipped} skipped, {broken} with a broken promise, in {:.0} s.\n\n{}\n",
+            self.client,
+            self.pace,
+            self.scale,
+            self.took_s,
+            self.table().markdown()
+        );
+        for remark in self.remarks() {
+            out.push_str(&format!("- {remark}\n"));
+        }
+        out
+    }
+}
+
+fn row(report: &CellReport) -> Vec<String> {
+    let Cell { fault, variant, under } = report.cell;
+    let title = if variant.is_empty() { fault.title().to_owned() } else { format!("{}: {variant}", fault.title()) };
+    let mut row = vec![fault.to_string(), title, under.name().to_owned()];
+    match &report.outcome {
+        Outcome::Skipped(_) => {
+            row.push("skipped".into());
+            row.resize(11, String::new());
+        }
+        Outcome::Failed(_) => {
+            row.push("FAILED".into());
+            row.resize(10, String::new());
+            row.push("NO".into());
+        }
+        Outcome::Measured(measured) => {
+            let of = |value: Option<f64>| seconds(value.map(Duration::from_secs_f64));
+            let lost = |what: &str, flow: Flow| match (flow.lost, flow.announced) {
+                (0, 0) => String::new(),
+                (0, _) => "0 (told: possible)".to_owned(),
+                (lost, _) => format!("{lost} {what} ({} told)", lost - flow.unannounced),
+            };
+            let losses = [lost("elements", measured.elements), lost("messages", measured.messages)];
+            let losses: Vec<_> = losses.into_iter().filter(|text| !text.is_empty()).collect();
+            row.extend([
+                of(measured.noticed_s),
+                of(measured.working_s),
+                measured.calls.never_returned.to_string(),
+                if losses.is_empty() { "0".to_owned() } else { losses.join(", ") },
+                (measured.elements.duplicates + measured.messages.duplicates).to_string(),
+                measured.false_verdicts.to_string(),
+                measured.peak_memory.map_or_else(|| "–".into(), |bytes| format!("{} MiB", bytes >> 20)),
+                if measured.broken.is_empty() { "yes" } else { "NO" }.to_owned(),
+            ]);
+        }
+    }
+    row
+}

@@ -1,0 +1,155 @@
+//! Pushes numbered elements and publishes numbered messages, over a way that the faults do not reach.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::line::Line;
+use super::mini::Mini;
+use super::moment::Moment;
+use super::protocol::{JOBS, NEWS};
+
+/// The time between two elements, and between two messages.
+const EVERY: Duration = Duration::from_millis(20);
+
+/// How long to wait before the server is tried again.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// One element or message. Its number is its place in the list, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Item {
+    /// Just before it was sent.
+    pub(crate) at: Moment,
+    /// Whether the server has acknowledged it. If not, it may be there or not.
+    pub(crate) is_sure: bool,
+}
+
+/// What was produced.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Produced {
+    pub(crate) elements: Vec<Item>,
+    pub(crate) messages: Vec<Item>,
+}
+
+impl Produced {
+    /// An item by its number.
+    pub(crate) fn item(items: &[Item], number: u64) -> Option<Item> {
+        usize::try_from(number.checked_sub(1)?).ok().and_then(|index| items.get(index)).copied()
+    }
+}
+
+/// Where it goes.
+#[derive(Debug, Clone)]
+pub(crate) enum Outlet {
+    /// A server's Unix socket.
+    Socket(PathBuf),
+    /// The scripted server.
+    Mini(Arc<Mini>),
+}
+
+/// What to produce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Goods {
+    pub(crate) elements: bool,
+    pub(crate) messages: bool,
+}
+
+/// Produces until it is stopped.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    produced: Arc<Mutex<Produced>>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+fn lock(produced: &Mutex<Produced>) -> MutexGuard<'_, Produced> {
+    produced.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Producer {
+    pub(crate) fn start(outlet: Outlet, goods: Goods) -> Self {
+        let produced = Arc::<Mutex<Produced>>::default();
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(produce(outlet, goods, produced.clone(), stopped));
+        Self { produced, stop, tasks }
+    }
+
+    /// What was produced so far.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Produced) -> T) -> T {
+        look(&lock(&self.produced))
+    }
+
+    /// Ends after the element and the message under way.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        self.stop.send_replace(true);
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        crate::deadline::within(Duration::from_secs(10), "the producer to end", ended).await
+    }
+}
+
+async fn produce(outlet: Outlet, goods: Goods, produced: Arc<Mutex<Produced>>, stopped: watch::Receiver<bool>) {
+    let mut line = None;
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !*stopped.borrow() {
+        ticks.tick().await;
+        let made = match &outlet {
+            Outlet::Mini(mini) => {
+                round_at_mini(mini, goods, &produced);
+                true
+            }
+            Outlet::Socket(path) => round(&mut line, path, goods, &produced).await.is_ok(),
+        };
+        if !made {
+            line = None;
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+}
+
+async fn round(line: &mut Option<Line>, path: &Path, goods: Goods, produced: &Mutex<Produced>) -> anyhow::Result<()> {
+    if line.is_none() {
+        *line = Some(Line::connect(path).await?);
+    }
+    let Some(line) = line else { return Ok(()) };
+    if goods.elements {
+        let number = begin(&mut lock(produced).elements).to_string();
+        line.ask(&["LPUSH", JOBS, &number]).await?;
+        done(&mut lock(produced).elements);
+    }
+    if goods.messages {
+        let number = begin(&mut lock(produced).messages).to_string();
+        line.ask(&["PUBLISH", NEWS, &number]).await?;
+        done(&mut lock(produced).messages);
+    }
+    Ok(())
+}
+
+fn round_at_mini(mini: &Mini, goods: Goods, produced: &Mutex<Produced>) {
+    if goods.elements {
+        let number = begin(&mut lock(produced).elements);
+        mini.push(number);
+        done(&mut lock(produced).elements);
+    }
+    if goods.messages {
+        let number = begin(&mut lock(produced).messages);
+        mini.publish(number);
+        done(&mut lock(produced).messages);
+    }
+}
+
+/// Notes an item that is about to be sent, and gives its number.
+fn begin(items: &mut Vec<Item>) -> u64 {
+    items.push(Item { at: Moment::now(), is_sure: false });
+    items.len() as u64
+}
+
+fn done(items: &mut [Item]) {
+    if let Some(last) = items.last_mut() {
+        last.is_sure = true;
+    }
+}

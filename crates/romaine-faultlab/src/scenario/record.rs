@@ -1,0 +1,261 @@
+//! All that was seen of one client under test, and what it amounts to.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::moment::Moment;
+use super::producer::Produced;
+use super::protocol::{Calls, Link, Load, Observation, Seen};
+
+/// How exact the ends of an announced gap are: a message is noted before it is sent, the gap when it was received.
+const GAP_SLACK: Duration = Duration::from_millis(250);
+
+/// A growing list of observations.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Record(Arc<Mutex<Vec<Seen>>>);
+
+impl Record {
+    fn lock(&self) -> MutexGuard<'_, Vec<Seen>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add(&self, seen: Seen) {
+        self.lock().push(seen);
+    }
+
+    /// Looks at all observations, in the order in which they came.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&[Seen]) -> T) -> T {
+        look(&self.lock())
+    }
+
+    pub(crate) fn has(&self, is_it: impl Fn(&Observation) -> bool) -> bool {
+        self.read(|all| all.iter().any(|seen| is_it(&seen.what)))
+    }
+
+    /// The totals told last.
+    pub(crate) fn calls(&self) -> Calls {
+        self.read(|all| {
+            let last = all.iter().rev().find_map(|seen| match seen.what {
+                Observation::Calls(calls) => Some(calls),
+                _ => None,
+            });
+            last.unwrap_or_default()
+        })
+    }
+
+    /// When each of `loads` first did something, after `healed`, that began after it.
+    pub(crate) fn working(&self, produced: &Produced, loads: &[Load], healed: Moment) -> BTreeMap<Load, Moment> {
+        let began = |items: &[super::producer::Item], number| {
+            Produced::item(items, number).is_some_and(|item| item.at >= healed)
+        };
+        self.read(|all| {
+            let mut working = BTreeMap::new();
+            for seen in all.iter().filter(|seen| seen.at >= healed) {
+                let link = match &seen.what {
+                    Observation::Worked { since } if *since >= healed => Link::Commands,
+                    Observation::Element(number) if began(&produced.elements, *number) => Link::Blocking,
+                    Observation::Message(number) if began(&produced.messages, *number) => Link::Subscriptions,
+                    _ => continue,
+                };
+                for load in loads.iter().filter(|load| load.link() == link) {
+                    working.entry(*load).or_insert(seen.at);
+                }
+            }
+            working
+        })
+    }
+
+    /// When each of `loads` lost its connection, or declared it dead, between two moments.
+    pub(crate) fn noticed(&self, loads: &[Load], from: Moment, until: Moment) -> BTreeMap<Load, Moment> {
+        self.read(|all| {
+            let mut noticed = BTreeMap::new();
+            for seen in all.iter().filter(|seen| seen.at >= from && seen.at < until) {
+                if let Observation::Disconnected { link, .. } = &seen.what {
+                    for load in loads.iter().filter(|load| load.link() == *link) {
+                        noticed.entry(*load).or_insert(seen.at);
+                    }
+                }
+            }
+            noticed
+        })
+    }
+
+    /// The longest delay that was being waited at `healed` or later.
+    pub(crate) fn backoff(&self, healed: Moment, until: Moment) -> Duration {
+        self.read(|all| {
+            let delays = all.iter().filter(|seen| seen.at < until).filter_map(|seen| match seen.what {
+                Observation::ReconnectFailed { next_in, .. } if seen.at.plus(next_in) >= healed => Some(next_in),
+                Observation::Attempt { after, .. } if seen.at >= healed => Some(after),
+                _ => None,
+            });
+            delays.max().unwrap_or_default()
+        })
+    }
+
+    /// How many observations of a kind were made between two moments.
+    pub(crate) fn count(&self, from: Moment, until: Moment, is_it: impl Fn(&Observation) -> bool) -> usize {
+        self.read(|all| all.iter().filter(|seen| seen.at >= from && seen.at < until && is_it(&seen.what)).count())
+    }
+
+    /// The words of trouble between two moments.
+    pub(crate) fn troubles(&self, from: Moment, until: Moment) -> Vec<String> {
+        self.read(|all| {
+            let between = all.iter().filter(|seen| seen.at >= from && seen.at < until);
+            let words = between.filter_map(|seen| match &seen.what {
+                Observation::Trouble(text) => Some(text.clone()),
+                _ => None,
+            });
+            words.collect()
+        })
+    }
+
+    /// What became of the elements pushed between two moments.
+    pub(crate) fn elements(&self, produced: &Produced, from: Moment, until: Moment) -> Flow {
+        self.read(|all| {
+            let mut delivered = HashSet::new();
+            let mut flow = Flow::default();
+            for seen in all {
+                let is_now = seen.at >= from && seen.at < until;
+                match &seen.what {
+                    Observation::Element(number) if !delivered.insert(*number) && is_now => flow.duplicates += 1,
+                    Observation::ElementMayBeLost if is_now => flow.announced += 1,
+                    _ => {}
+                }
+            }
+            for (number, item) in (1u64..).zip(&produced.elements) {
+                if item.at >= from && item.at < until && item.is_sure {
+                    flow.produced += 1;
+                    flow.lost += u64::from(!delivered.contains(&number));
+                }
+            }
+            // Each announcement speaks of one element.
+            flow.unannounced = flow.lost.saturating_sub(flow.announced);
+            flow
+        })
+    }
+
+    /// What became of the messages published between two moments.
+    pub(crate) fn messages(&self, produced: &Produced, from: Moment, until: Moment) -> Flow {
+        self.read(|all| {
+            let mut received = HashSet::new();
+            let mut gaps = Vec::new();
+            let mut flow = Flow::default();
+            let mut dropped = 0;
+            for seen in all {
+                let is_now = seen.at >= from && seen.at < until;
+                match &seen.what {
+                    Observation::Message(number) if !received.insert(*number) && is_now => flow.duplicates += 1,
+                    Observation::Gap { since, until } => {
+                        gaps.push((since.minus(GAP_SLACK), until.plus(GAP_SLACK)));
+                        flow.announced += u64::from(is_now);
+                    }
+                    Observation::Dropped(count) if is_now => {
+                        dropped += count;
+                        flow.announced += 1;
+                    }
+                    _ => {}
+                }
+            }
+            for (number, item) in (1u64..).zip(&produced.messages) {
+                if item.at < from || item.at >= until || !item.is_sure {
+                    continue;
+                }
+                flow.produced += 1;
+                if received.contains(&number) {
+                    continue;
+                }
+                flow.lost += 1;
+                let is_told = gaps.iter().any(|(since, until)| item.at >= *since && item.at <= *until);
+                flow.unannounced += u64::from(!is_told);
+            }
+            flow.unannounced = flow.unannounced.saturating_sub(dropped);
+            flow
+        })
+    }
+}
+
+/// What became of numbered things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Flow {
+    /// Acknowledged by the server.
+    pub produced: u64,
+    /// Of those: never delivered.
+    pub lost: u64,
+    /// How often the client said that something may be missing.
+    pub announced: u64,
+    /// Lost without such a word.
+    pub unannounced: u64,
+    /// Delivered more than once.
+    pub duplicates: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::producer::Item;
+    use super::*;
+
+    fn at(second: u64) -> Moment {
+        Moment::default().plus(Duration::from_secs(second))
+    }
+
+    fn record(seen: &[(u64, Observation)]) -> Record {
+        let record = Record::default();
+        for (second, what) in seen {
+            record.add(Seen { at: at(*second), what: what.clone() });
+        }
+        record
+    }
+
+    fn produced(count: u64) -> Produced {
+        let items: Vec<_> = (1..=count).map(|second| Item { at: at(second), is_sure: true }).collect();
+        Produced { elements: items.clone(), messages: items }
+    }
+
+    #[test]
+    fn an_element_that_never_came_is_lost_and_an_announcement_covers_one() {
+        let record = record(&[
+            (1, Observation::Element(1)),
+            (2, Observation::ElementMayBeLost),
+            (4, Observation::Element(4)),
+            (4, Observation::Element(4)),
+        ]);
+        let flow = record.elements(&produced(4), at(0), Moment::MAX);
+        assert_eq!(flow, Flow { produced: 4, lost: 2, announced: 1, unannounced: 1, duplicates: 1 });
+    }
+
+    #[test]
+    fn a_hole_is_announced_by_a_gap_that_spans_it() {
+        let gap = |since, until| Observation::Gap { since: at(since), until: at(until) };
+        let seen = [(1, Observation::Message(1)), (4, gap(1, 4)), (5, Observation::Message(5))];
+        let whole = record(&seen).messages(&produced(5), at(0), Moment::MAX);
+        assert_eq!((whole.lost, whole.announced, whole.unannounced), (3, 1, 0));
+        let seen = [(1, Observation::Message(1)), (4, gap(1, 2)), (5, Observation::Message(5))];
+        let half = record(&seen).messages(&produced(5), at(0), Moment::MAX);
+        assert_eq!((half.lost, half.unannounced), (3, 2));
+    }
+
+    #[test]
+    fn only_work_that_began_after_the_fault_shows_that_things_work() {
+        let record = record(&[
+            (10, Observation::Worked { since: at(9) }),
+            (11, Observation::Element(3)),
+            (12, Observation::Worked { since: at(11) }),
+            (13, Observation::Element(11)),
+        ]);
+        let working = record.working(&produced(20), &[Load::Callers, Load::Blocked, Load::Subscribed], at(10));
+        assert_eq!(working, BTreeMap::from([(Load::Callers, at(12)), (Load::Blocked, at(13))]));
+    }
+
+    #[test]
+    fn the_back_off_in_force_is_the_one_that_reaches_past_the_healing() {
+        let failed = |next_in| Observation::ReconnectFailed {
+            link: Link::Commands,
+            cause: String::new(),
+            next_in: Duration::from_secs(next_in),
+        };
+        let attempt = |after| Observation::Attempt { link: Link::Commands, after: Duration::from_secs(after) };
+        let record = record(&[(1, failed(5)), (8, failed(1)), (9, attempt(7)), (9, failed(2)), (20, attempt(9))]);
+        assert_eq!(record.backoff(at(10), at(15)), Duration::from_secs(2));
+    }
+}
