@@ -80,7 +80,8 @@ impl Liveness {
         Self {
             keepalive: Some(Keepalive { idle: Duration::from_secs(1), interval: Duration::from_secs(1), count: 1 }),
             user_timeout: Some(Duration::from_millis(1_800)),
-            heartbeat: Some(Duration::from_millis(400)),
+            // 300 ms and 1.4 s and a tick: a quarter of a second of the 2 s is left for a loaded machine to be late.
+            heartbeat: Some(Duration::from_millis(300)),
             suspect_after: Duration::from_millis(500),
             dead_after: Some(Duration::from_millis(1_400)),
             probe_after: Some(Duration::from_millis(900)),

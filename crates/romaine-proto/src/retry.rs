@@ -48,15 +48,9 @@ pub fn delivery_of(error: &ServerError) -> Delivery {
 #[must_use]
 pub fn is_passing(error: &ServerError) -> bool {
     match error.code() {
-        "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "READONLY" => true,
+        "LOADING" | "BUSY" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" => true,
         _ => error.as_str().starts_with("ERR max number of clients"),
     }
-}
-
-/// Whether the refusal says that this is the wrong node now: the connection is given up, the address resolved again.
-#[must_use]
-pub fn is_wrong_node(error: &ServerError) -> bool {
-    matches!(error.code(), "READONLY" | "MASTERDOWN")
 }
 
 /// What is known of a call's effect after several attempts: one that did nothing does not undo an earlier one that may
@@ -158,6 +152,5 @@ mod tests {
     fn error_replies_say_whether_the_command_ran() {
         assert_eq!(delivery_of(&ServerError::new(b"OOM command not allowed")), Delivery::Refused);
         assert_eq!(delivery_of(&ServerError::new(b"WRONGTYPE x")), Delivery::Executed);
-        assert!(is_wrong_node(&ServerError::new(b"READONLY You can't write against a read only replica.")));
     }
 }

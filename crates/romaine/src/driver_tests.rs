@@ -156,9 +156,8 @@ async fn a_request_cut_in_half_is_unknown_and_what_no_byte_was_written_of_is_not
         let ending = rig.session.await.unwrap();
         assert!(ending.unwritten > 9_000, "{ending:?}");
         let outcomes = [whole, large, behind].map(|ticketed| rig.circuit.collect(ticketed, Waker::noop()).map(told));
-        let [unknown, not_sent] = [Delivery::Unknown, Delivery::NotSent].map(|delivery| {
-            Some(failed(FailureKind::Disconnected, delivery))
-        });
+        let [unknown, not_sent] =
+            [Delivery::Unknown, Delivery::NotSent].map(|delivery| Some(failed(FailureKind::Disconnected, delivery)));
         assert_eq!(outcomes, [unknown.clone(), unknown, not_sent]);
     }
 }
@@ -183,7 +182,8 @@ async fn a_request_of_which_nothing_was_accepted_is_not_sent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_does_not_answer_is_closed_at_the_very_time() {
-    for (liveness, dead_after) in [(Liveness::fast(), 1_400), (Liveness::default(), 8_500), (Liveness::frugal(), 35_000)]
+    for (liveness, dead_after) in
+        [(Liveness::fast(), 1_400), (Liveness::default(), 8_500), (Liveness::frugal(), 35_000)]
     {
         let rig = Rig::ready(1_000, liveness).await;
         let ticketed = rig.issue(&echo(1));

@@ -150,6 +150,7 @@ impl Error {
         let delivery = retry::delivery_of(&error);
         let kind = match error.code() {
             "NOAUTH" | "WRONGPASS" | "NOPERM" => ErrorKind::Auth,
+            "READONLY" => ErrorKind::Unavailable,
             _ if retry::is_passing(&error) => ErrorKind::Unavailable,
             _ => ErrorKind::Server,
         };

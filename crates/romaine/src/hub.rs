@@ -417,13 +417,13 @@ fn deliver<'a>(routes: impl Iterator<Item = &'a Route>, topic: &Bytes, item: Inc
     }
 }
 
+/// Kind, topic, channel and payload.
+type Parts<'a> = (SubscriptionKind, &'a [u8], &'a [u8], &'a [u8]);
+
 /// The parts of a message frame; `None` for everything else.
-fn message(frame: &[u8]) -> Option<(SubscriptionKind, &[u8], &[u8], &[u8])> {
+fn message(frame: &[u8]) -> Option<Parts<'_>> {
     let mut reader = Reader::new(frame);
-    let count = match reader.token().ok()? {
-        Token::Push(count) | Token::Array(count) => count,
-        _ => return None,
-    };
+    let (Token::Push(count) | Token::Array(count)) = reader.token().ok()? else { return None };
     let mut bulk = || match reader.token() {
         Ok(Token::Bulk(bytes)) => Some(bytes),
         _ => None,

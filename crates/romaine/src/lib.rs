@@ -1,5 +1,10 @@
 //! A Redis/Valkey client whose connections never die silently.
 
+/// The README's example, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 mod batch;
 mod blocking;
 mod call;

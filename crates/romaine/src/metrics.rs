@@ -15,7 +15,7 @@ pub struct Histogram {
 
 const SUB_BITS: u32 = 3;
 const SUBS: u64 = 1 << SUB_BITS;
-const BUCKETS: usize = 33 * SUBS as usize;
+const BUCKETS: usize = 33 << SUB_BITS;
 
 impl Default for Histogram {
     fn default() -> Self {
@@ -103,11 +103,23 @@ fn upper_end(index: usize) -> u64 {
 #[derive(Debug, Default)]
 pub(crate) struct Latencies {
     by_index: Vec<Option<(&'static str, Box<Histogram>)>>,
+    /// A handful at most: names of rows that are not in the table are constants of this crate.
+    unlisted: Vec<(&'static str, Box<Histogram>)>,
 }
 
 impl Latencies {
     #[inline]
     pub(crate) fn record(&mut self, spec: &'static Spec, latency: Duration) {
+        // What is not in the table shares row 0: raw commands and pipelines, told apart by name there.
+        if spec.index == 0 {
+            let known = self.unlisted.iter().position(|(name, _)| *name == spec.name);
+            let at = known.unwrap_or_else(|| {
+                self.unlisted.push((spec.name, Box::default()));
+                self.unlisted.len() - 1
+            });
+            self.unlisted[at].1.record(latency);
+            return;
+        }
         let index = usize::from(spec.index);
         if index >= self.by_index.len() {
             self.by_index.resize_with(index + 1, || None);
@@ -117,7 +129,7 @@ impl Latencies {
     }
 
     pub(crate) fn snapshot(&self) -> Vec<(&'static str, Histogram)> {
-        self.by_index.iter().flatten().map(|(name, histogram)| (*name, (**histogram).clone())).collect()
+        self.by_index.iter().flatten().chain(&self.unlisted).map(|(name, histogram)| (*name, (**histogram).clone())).collect()
     }
 }
 

@@ -244,6 +244,7 @@ impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {
                     return Err(CloseReason::Ours);
                 }
                 state.register(cx);
+                state.unstamp();
                 (state.connection.next_timeout(), self.sending.is_empty() && state.connection.has_outgoing())
             };
             let ticked = self.tick(cx, next)?;

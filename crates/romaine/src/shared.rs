@@ -85,7 +85,6 @@ impl Shared {
     }
 
     /// Spawns a task that [`join`](Self::join) awaits.
-    #[expect(clippy::disallowed_methods, reason = "tasks are spawned here, and owned by the client's JoinSet")]
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}

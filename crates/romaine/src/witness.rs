@@ -6,32 +6,42 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use romaine_commands::cmd;
+use romaine_commands::{Command, cmd};
+use romaine_proto::retry::RetryPolicy;
 
-use crate::call::{Target, ask};
+use crate::call::{Call, Target};
 use crate::circuit::{Circuit, Patience};
-use crate::error::ErrorKind;
 use crate::shared::Shared;
 
-/// Asks, in a task of its own, until the connection is no longer suspect.
+/// Asks, in a task of its own, until the connection is no longer suspect. One task for each connection: every silence
+/// that is forgiven is followed by another suspicion, which finds it at work.
 pub(crate) fn second_opinion(shared: &Arc<Shared>, circuit: &Arc<Circuit>) {
+    if std::mem::replace(&mut circuit.lock().asked_about, true) {
+        return;
+    }
     shared.start_control();
-    let task = opinions(shared.clone(), circuit.clone());
-    shared.spawn(task);
+    shared.spawn(opinions(shared.clone(), circuit.clone()));
 }
 
 async fn opinions(shared: Arc<Shared>, circuit: Arc<Circuit>) {
     let every = shared.config.liveness.suspect_after.min(Duration::from_secs(1));
-    while circuit.lock().connection.is_suspect() && !shared.is_closed() {
-        let ping = cmd::<()>("PING");
-        let patience = Patience::For(Some(shared.config.liveness.suspect_after));
-        let busy = match ask(Target::of(&shared, &shared.control), ping, patience).await {
-            Ok(_pong) => false,
-            Err(error) => {
-                error.kind() == ErrorKind::Unavailable && error.server().is_some_and(|error| error.code() != "READONLY")
+    loop {
+        {
+            let mut state = circuit.lock();
+            if !state.connection.is_suspect() || shared.is_closed() {
+                state.asked_about = false;
+                return;
             }
-        };
-        if busy {
+        }
+        // Asked once each time: a refusal is the answer here, not something to be waited out.
+        let ping = cmd::<()>("PING").into_request();
+        let patience = Patience::For(Some(shared.config.liveness.suspect_after));
+        let target = Target::of(&shared, &shared.control);
+        let answer = Call::<()>::new(target, ping, patience).retry(RetryPolicy::Never).await;
+        let is_busy = answer.is_err_and(|error| {
+            error.server().is_some_and(|error| matches!(error.code(), "BUSY" | "LOADING" | "MASTERDOWN"))
+        });
+        if is_busy {
             let now = crate::clock::now();
             circuit.lock().connection.excuse(now);
         }

@@ -81,6 +81,14 @@ impl Record {
         })
     }
 
+    /// When the last element or message before `until` was delivered.
+    pub(crate) fn last_delivery(&self, until: Moment) -> Option<Moment> {
+        let is_it = |seen: &&Seen| {
+            seen.at < until && matches!(seen.what, Observation::Element(_) | Observation::Message(_))
+        };
+        self.read(|all| all.iter().rev().find(is_it).map(|seen| seen.at))
+    }
+
     /// The longest delay that was being waited at `healed` or later.
     pub(crate) fn backoff(&self, healed: Moment, until: Moment) -> Duration {
         self.read(|all| {

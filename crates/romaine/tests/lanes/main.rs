@@ -6,6 +6,7 @@
 
 mod backlog;
 mod blocking;
+mod chaos;
 mod events;
 mod exclusive;
 mod ghosts;

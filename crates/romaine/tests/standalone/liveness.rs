@@ -313,8 +313,9 @@ async fn a_stall_of_our_own_does_not_hide_a_dead_peer() {
     let server = Server::start().await.unwrap();
     let client = connect(fast(server.address())).await;
     let mut events = client.events();
-    let call = issued(client.incr("counter")).await;
     server.freeze().await.unwrap();
+    let call = issued(client.incr("counter")).await;
+    eventually(PATIENCE, "the request to be in flight", async || client.metrics().in_flight > 0).await.unwrap();
     std::thread::sleep(Duration::from_secs(3));
     let before = now();
     let told = event(&mut events, "the stall or the end", |event| match event {

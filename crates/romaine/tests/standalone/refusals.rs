@@ -83,7 +83,7 @@ async fn a_command_waits_until_a_script_has_ended() {
 // 107
 #[tokio::test]
 async fn each_refusal_that_passes_is_waited_for() {
-    for refusal in ["LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY"] {
+    for refusal in ["LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"] {
         let server = ScriptedServer::start(move |mut conn| async move {
             conn.greet_resp3().await?;
             for _ in 0..3 {
@@ -126,6 +126,19 @@ async fn a_refusal_that_does_not_pass_is_told_at_the_deadline_and_one_of_another
     let error = client.set("key", "value").await.unwrap_err();
     assert_eq!((error.kind(), error.delivery()), (ErrorKind::Server, Delivery::Refused));
     assert_eq!(client.metrics().commands.requests, before + 1);
+}
+
+// A replica stays one until somebody decides otherwise: that is for whoever knows the topology.
+#[tokio::test]
+async fn a_write_that_a_replica_refuses_is_told_at_once() {
+    let nobody = Port::claim().unwrap();
+    let server = Server::start().await.unwrap();
+    let client = connect(fast(server.address())).await;
+    server.command(&["REPLICAOF", "127.0.0.1", &nobody.number().to_string()]).await.unwrap();
+    let error = client.set("key", "value").await.unwrap_err();
+    assert_eq!(error.server().unwrap().code(), "READONLY");
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Unavailable, Delivery::Refused));
+    assert_eq!(client.metrics().commands.retries, 0);
 }
 
 // 107

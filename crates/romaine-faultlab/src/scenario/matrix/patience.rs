@@ -73,6 +73,9 @@ pub(super) async fn slow_reader(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     trial.stage.loads.clear();
     let mut outcome = trial.healed(expect).await?;
     if let Outcome::Measured(measured) = &mut outcome {
+        let unannounced = published.saturating_sub(received + dropped);
+        let flow = &mut measured.messages;
+        (flow.produced, flow.lost, flow.unannounced) = (published, published - received, unannounced);
         if !is_balanced {
             measured.broken.push(format!("{received} received and {dropped} dropped are not {published} published"));
         }

@@ -194,13 +194,20 @@ pub struct Cell {
     pub under: Under,
 }
 
+impl Cell {
+    /// The fault and its variant.
+    #[must_use]
+    pub fn row(&self) -> String {
+        match self.variant {
+            "" => self.fault.to_string(),
+            variant => format!("{} ({variant})", self.fault),
+        }
+    }
+}
+
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.fault)?;
-        if !self.variant.is_empty() {
-            write!(f, " ({})", self.variant)?;
-        }
-        write!(f, " under {}", self.under.name())
+        write!(f, "{} under {}", self.row(), self.under.name())
     }
 }
 
@@ -272,7 +279,7 @@ mod tests {
     #[test]
     fn a_selection_narrows_rows_and_columns() {
         let all = Selection::default().cells();
-        assert_eq!(all.len(), 63);
+        assert_eq!(all.len(), 65);
         let selection = Selection { faults: vec![Fault::F01, Fault::F06], under: vec![Under::Idle, Under::Blocked] };
         let names: Vec<_> = selection.cells().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["F01 under idle", "F01 under blocked", "F06 under blocked"]);

@@ -140,14 +140,15 @@ impl Report {
     /// What the table has no room for: broken promises, reasons, notes.
     #[must_use]
     pub fn remarks(&self) -> Vec<String> {
-        let mut remarks = Vec::new();
+        let mut remarks: Vec<String> = Vec::new();
         for report in &self.cells {
             match &report.outcome {
                 Outcome::Skipped(reason) => remarks.push(format!("{}: skipped: {reason}", report.cell)),
                 Outcome::Failed(error) => remarks.push(format!("{}: FAILED: {error}", report.cell)),
                 Outcome::Measured(measured) => {
-                    if !measured.note.is_empty() {
-                        remarks.push(format!("{}: {}", report.cell, measured.note));
+                    let note = format!("{}: {}", report.cell.row(), measured.note);
+                    if !measured.note.is_empty() && !remarks.contains(&note) {
+                        remarks.push(note);
                     }
                     remarks.extend(measured.broken.iter().map(|broken| format!("{}: BROKEN: {broken}", report.cell)));
                 }

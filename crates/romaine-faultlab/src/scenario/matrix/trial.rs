@@ -33,6 +33,9 @@ pub(super) struct Expect {
     pub(super) back_allowance: Duration,
     /// The most memory that the fault may cost the client's process, in bytes.
     pub(super) memory_max: Option<u64>,
+    /// Whether silence begins with the last message that arrived rather than with the fault: what the server had sent
+    /// before it ran out of acknowledgements still comes, and is proof of life.
+    pub(super) from_last_heard: bool,
     /// Whether a call may end later than its deadline: the client was not running then.
     pub(super) may_be_late: bool,
     /// Something to say of how it was measured.
@@ -41,7 +44,8 @@ pub(super) struct Expect {
 
 impl Expect {
     pub(super) const fn new(verdict: Verdict) -> Self {
-        Self { verdict, back_allowance: Duration::ZERO, memory_max: None, may_be_late: false, note: String::new() }
+        let (back_allowance, note) = (Duration::ZERO, String::new());
+        Self { verdict, back_allowance, memory_max: None, from_last_heard: false, may_be_late: false, note }
     }
 
     pub(super) fn note(mut self, note: impl Into<String>) -> Self {
@@ -83,7 +87,10 @@ impl Trial {
         match expect.verdict {
             Verdict::Dead => {
                 for load in &loads {
-                    let after = noticed.get(load).map(|at| at.since(begin));
+                    let at = noticed.get(load).copied();
+                    let heard = record.last_delivery(at.unwrap_or(Moment::MAX)).filter(|_| expect.from_last_heard);
+                    let silent_since = heard.unwrap_or(begin).max(begin);
+                    let after = at.map(|at| at.since(silent_since));
                     check_delay(&mut broken, &format!("{}: noticed", load.link()), after, pace.bound());
                 }
             }
