@@ -61,6 +61,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Fails when a generated file is stale.
+pub(crate) fn check_only() -> Result<()> {
+    run(&Args { check: true, mode: None })
+}
+
 /// The directory of the crate that is generated into.
 fn home() -> Result<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;

@@ -91,7 +91,8 @@ impl Block for Romaine {
     type Lane = Client;
 
     async fn open_lane(address: &Address) -> Result<Self::Lane> {
-        let client = BLOCKING.get_or_try_init(|| Client::connect(address.url("redis+unix"))).await?;
+        // Boxed: a lane's task must not carry the room for connecting a client that only the first one connects.
+        let client = Box::pin(BLOCKING.get_or_try_init(|| Client::connect(address.url("redis+unix")))).await?;
         Ok(client.clone())
     }
 

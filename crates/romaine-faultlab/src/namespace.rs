@@ -68,8 +68,18 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// The reason why not: not root, a tool is missing, or what the tool said.
+    /// The reason why not: not root, a tool is missing, or what the tool said. `cargo xtask test` counts a test that asked
+    /// in vain as skipped.
     pub async fn available() -> Result<(), String> {
+        let probed = Self::probe().await;
+        if let Err(reason) = &probed {
+            note_skipped(&format!("needs a network namespace: {reason}"));
+        }
+        probed
+    }
+
+    /// The same for those who are no test that is now going to be skipped.
+    pub(crate) async fn probe() -> Result<(), String> {
         let probe = async {
             let namespace = Self::create().await?;
             namespace.drop_packets(DropDirection::Both).await?;
@@ -283,6 +293,22 @@ fn table(number: u16) -> String {
 fn subnet_ip(number: u16, host: u32) -> Ipv4Addr {
     let base = u32::from(Ipv4Addr::new(10, 213, 0, 0));
     Ipv4Addr::from(base + u32::from(number) * 4 + host)
+}
+
+/// Notes that the test of this thread is skipped, in the file that `cargo xtask test` names: a skipped test looks like a
+/// passed one to the test runner, and its output is not shown.
+fn note_skipped(reason: &str) {
+    use std::io::Write as _;
+    let Some(path) = std::env::var_os("ROMAINE_SKIPPED") else { return };
+    let program = std::env::current_exe().ok();
+    let stem = program.as_deref().and_then(std::path::Path::file_stem).unwrap_or_default().to_string_lossy();
+    // Without the hash that cargo appends.
+    let binary = stem.rsplit_once('-').map_or(&*stem, |(name, _)| name);
+    let thread = std::thread::current();
+    let line = format!("{binary}: {}\t{}\n", thread.name().unwrap_or("?"), reason.replace('\n', " "));
+    let file = std::fs::File::options().create(true).append(true).open(path);
+    // It is a courtesy to whoever reads the summary.
+    let _ = file.and_then(|mut file| file.write_all(line.as_bytes()));
 }
 
 async fn run(words: &[&str]) -> anyhow::Result<Output> {

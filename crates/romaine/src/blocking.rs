@@ -27,8 +27,23 @@ use crate::events::{Event, Lane};
 use crate::probe;
 use crate::shared::Shared;
 
+/// What an end of stream means in the middle of a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndOfStream {
+    /// That nothing is missing: the server sends it after every reply. Between us and the server a proxy that dies can
+    /// make it untrue; to doubt it would be a false alarm with every restart and every idle connection closed.
+    NothingMissing,
+    /// Nothing: the caller has another way to find out.
+    Unknown,
+}
+
 /// Runs a blocking command. `patience` is the caller's own limit besides the command's time-out.
-pub(crate) async fn run(shared: Arc<Shared>, request: Box<Request>, patience: Patience) -> Result<ReplyBytes> {
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    request: Box<Request>,
+    patience: Patience,
+    end_of_stream: EndOfStream,
+) -> Result<ReplyBytes> {
     if matches!(request.spec().name, "WAIT" | "WAITAOF") {
         return Err(Error::usage(
             "it waits for what its own connection wrote: use client.exclusive() for the writes and for it",
@@ -48,7 +63,7 @@ pub(crate) async fn run(shared: Arc<Shared>, request: Box<Request>, patience: Pa
     };
     let server = asked.timeout.map(|timeout| now + timeout);
     let deadline = [own, server].into_iter().flatten().min();
-    let course = Course { shared: &shared, request: &request, asked, deadline, own };
+    let course = Course { shared: &shared, request: &request, asked, deadline, own, end_of_stream };
     course.run().await
 }
 
@@ -97,6 +112,7 @@ struct Course<'a> {
     deadline: Option<Instant>,
     /// The caller's limit: passing it is an error, not nil.
     own: Option<Instant>,
+    end_of_stream: EndOfStream,
 }
 
 /// How one connection's part of the course ended.
@@ -180,9 +196,11 @@ impl Course<'_> {
 
     /// On one connection, until it has the reply or is given up.
     async fn part(&self, dedicated: Dedicated) -> Part {
-        let may_probe = self.shared.config.liveness.probe_after.is_some()
-            && self.shared.names_its_clients()
-            && Box::pin(self.shared.probes.is_granted(self.shared)).await;
+        let may_probe = match (self.shared.config.liveness.probe_after, self.shared.probes.known()) {
+            (None, _) => false,
+            (Some(_), Some(known)) => known,
+            (Some(_), None) => Box::pin(self.shared.probes.is_granted(self.shared)).await,
+        };
         let mut wait = Wait::new(self.settings(may_probe), clock::now(), self.deadline);
         let mut action = wait.start(clock::now());
         let mut under_way = UnderWay::new(self.shared, dedicated, self.request.spec().name, self.takes());
@@ -269,7 +287,12 @@ impl Course<'_> {
     async fn ended_under_it(&self, under_way: UnderWay<'_>) -> Part {
         // After the peer's end of stream nothing can be missing: it comes after every reply.
         if under_way.dedicated.as_ref().is_some_and(|dedicated| dedicated.circuit.lock().orderly_end) {
-            return Part::Again { backoff: true };
+            return match self.end_of_stream {
+                EndOfStream::NothingMissing => Part::Again { backoff: true },
+                EndOfStream::Unknown => {
+                    Part::Over(Err(Error::without_reply(FailureKind::Disconnected, Delivery::Unknown)))
+                }
+            };
         }
         self.bury(under_way, Duration::ZERO, false).await
     }

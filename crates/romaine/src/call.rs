@@ -12,7 +12,7 @@ use romaine_proto::retry::{self, Decision, RetryPolicy};
 use romaine_resp::{Reader, ServerError, Token};
 use tokio::time::Sleep;
 
-use crate::blocking;
+use crate::blocking::{self, EndOfStream};
 use crate::cells::{Ended, ReplyBytes};
 use crate::circuit::{Circuit, Issue, Patience, Ticketed};
 use crate::clock;
@@ -200,7 +200,8 @@ impl Raw<'_> {
 
     #[cold]
     fn start_blocking(&mut self) -> Option<Result<ReplyBytes>> {
-        let course = blocking::run(self.target.shared.clone(), Box::new(self.request.clone()), self.patience);
+        let (shared, request) = (self.target.shared.clone(), Box::new(self.request.clone()));
+        let course = blocking::run(shared, request, self.patience, EndOfStream::NothingMissing);
         self.state = State::Blocking(Box::pin(course));
         None
     }

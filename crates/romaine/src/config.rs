@@ -35,7 +35,8 @@ impl fmt::Display for Address {
     }
 }
 
-/// What calls do while there is no connection.
+/// What calls do while there is no connection. Blocking commands wait by their own time-out, and subscriptions are
+/// restored, in both cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Offline {
     /// Wait in the bounded queue until the connection is back or their deadline passes. The default: most outages are
@@ -53,7 +54,7 @@ pub enum Overflow {
     /// Drop the oldest messages and say in the stream how many. The default.
     #[default]
     DropOldest,
-    /// End the subscription with a final marker that says why.
+    /// End the subscription; [`Subscription::ended_by`](crate::Subscription::ended_by) says why.
     Close,
 }
 
@@ -267,7 +268,7 @@ impl Config {
         self
     }
 
-    /// Limit of HELLO, AUTH, SELECT together, the credentials provider included. Default 5 s.
+    /// Limit of HELLO, AUTH and SELECT together, and, before them, of the credentials provider. Default 5 s each.
     #[must_use]
     pub const fn handshake_timeout(mut self, limit: Duration) -> Self {
         self.handshake_timeout = limit;
@@ -296,7 +297,8 @@ impl Config {
         self
     }
 
-    /// What calls do while there is no connection. Default [`Offline::Wait`].
+    /// What calls do while there is no connection. Blocking commands wait by their own time-out, and subscriptions are
+/// restored, in both cases. Default [`Offline::Wait`].
     #[must_use]
     pub const fn offline(mut self, offline: Offline) -> Self {
         self.offline = offline;
@@ -327,7 +329,7 @@ impl Config {
         self
     }
 
-    /// Connections kept for the next blocking command or WATCH. Default 16.
+    /// Connections kept for the next blocking command. Default 16.
     #[must_use]
     pub const fn blocking_idle_max(mut self, limit: usize) -> Self {
         self.blocking_idle_max = limit;

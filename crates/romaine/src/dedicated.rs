@@ -81,12 +81,12 @@ async fn drive(shared: Arc<Shared>, circuit: Arc<Circuit>, socket: crate::socket
         | Notice::Refused { .. }
         | Notice::Dropped { .. } => {}
     };
-    let Ending { reason, unwritten } = Session::new(&circuit, socket, notice).await;
+    let Ending { reason, unwritten, cut } = Session::new(&circuit, socket, notice).await;
     let error = Error::closed_by(&reason).with_node(&node);
     {
         let mut state = circuit.lock();
         // The end of the stream comes after everything the server had to say; any other end may have swallowed it.
-        state.orderly_end = matches!(reason, CloseReason::PeerClosed);
+        state.orderly_end = matches!(reason, CloseReason::PeerClosed) && !cut;
     }
     circuit.closed(unwritten, true, &error);
     if !matches!(reason, CloseReason::Ours) {

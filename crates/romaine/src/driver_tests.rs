@@ -32,6 +32,11 @@ struct Rig {
     verdicts: Arc<Mutex<Vec<Verdict>>>,
 }
 
+/// When nothing can happen any more the paused clock leaps, and what hangs has failed.
+async fn ends<F: Future>(work: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(3_600), work).await.unwrap()
+}
+
 /// How a call ended, in one line.
 fn told(ended: Ended) -> String {
     match ended {
@@ -81,7 +86,7 @@ impl Rig {
     }
 
     async fn ended(&self, ticketed: Ticketed) -> String {
-        told(self.circuit.outcome(ticketed).await)
+        told(ends(self.circuit.outcome(ticketed)).await)
     }
 
     /// Reads exactly the bytes of `request`.
@@ -89,12 +94,12 @@ impl Rig {
         let mut expected = bytes::BytesMut::new();
         request.write_to(&mut expected);
         let mut read = vec![0; expected.len()];
-        self.peer.read_exact(&mut read).await.unwrap();
+        ends(self.peer.read_exact(&mut read)).await.unwrap();
         assert_eq!(read.escape_ascii().to_string(), expected.escape_ascii().to_string());
     }
 
     async fn say(&mut self, bytes: &[u8]) {
-        self.peer.write_all(bytes).await.unwrap();
+        ends(self.peer.write_all(bytes)).await.unwrap();
     }
 }
 
@@ -115,7 +120,7 @@ async fn settle() {
 
 async fn virtual_time<F: Future>(work: F) -> (Duration, F::Output) {
     let before = Instant::now();
-    let output = work.await;
+    let output = ends(work).await;
     (before.elapsed(), output)
 }
 

@@ -29,7 +29,7 @@ pub struct Health {
     pub since: Instant,
     /// The address reached last.
     pub node: Option<Arc<str>>,
-    /// Attempts since the last stable connection.
+    /// Attempts that failed since commands last flowed.
     pub attempts: u64,
     /// Connections made so far, the first included.
     pub connections: u64,

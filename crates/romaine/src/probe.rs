@@ -43,16 +43,28 @@ impl Permission {
     /// Whether probing is permitted. Where that is not known yet and cannot be learned at once, it is taken as refused
     /// for this time: a sliced wait is always safe.
     pub(crate) async fn is_granted(&self, shared: &Arc<Shared>) -> bool {
-        match self.0.load(Ordering::Relaxed) {
-            GRANTED => return true,
-            REFUSED => return false,
-            _ => {}
+        if let Some(known) = self.known() {
+            return known;
+        }
+        if !shared.names_its_clients() {
+            // Without a number nobody can be asked about.
+            self.set(ProbeAnswer::Refused);
+            return false;
         }
         shared.start_control();
         // No client has the number 0: a server that permits the question answers that it was not blocked.
         let asked = tokio::time::timeout(Duration::from_secs(1), unblock(shared, 0));
         self.set(asked.await.unwrap_or(ProbeAnswer::Lost));
-        self.0.load(Ordering::Relaxed) == GRANTED
+        self.known().unwrap_or(false)
+    }
+
+    /// The answer, where it is known already.
+    pub(crate) fn known(&self) -> Option<bool> {
+        match self.0.load(Ordering::Relaxed) {
+            GRANTED => Some(true),
+            REFUSED => Some(false),
+            _ => None,
+        }
     }
 }
 

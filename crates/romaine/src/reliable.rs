@@ -8,9 +8,12 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use romaine_commands::{Executor, FromValue, cmd};
+use romaine_commands::{Command as _, Executor, FromValue, cmd};
 use romaine_resp::Reader;
 
+use crate::blocking::{self, EndOfStream};
+use crate::call::decode;
+use crate::circuit::Patience;
 use crate::client::Client;
 use crate::clock;
 use crate::error::{Delivery, Error, ErrorKind, Result};
@@ -282,7 +285,10 @@ impl<V: FromValue> ReliablePop<V> {
         let (client, source, processing) = (self.client.clone(), self.source.clone(), self.processing.clone());
         Box::pin(async move {
             let blmove = cmd::<Option<Bytes>>("BLMOVE").arg(source).arg(processing).arg("RIGHT").arg("LEFT");
-            client.issue(blmove.arg(seconds)).await
+            let request = Box::new(blmove.arg(seconds).into_request());
+            let moved =
+                blocking::run(client.shared().clone(), request, Patience::Default, EndOfStream::Unknown).await?;
+            decode(&moved)
         })
     }
 }

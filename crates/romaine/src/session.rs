@@ -15,12 +15,13 @@ use tokio::time::Sleep;
 
 use crate::circuit::{After, Circuit, Notice};
 use crate::clock;
+use crate::events::Lane;
 use crate::socket::Socket;
 
 /// What one read can bring. Shared by all connections of a thread: an idle connection holds no buffer.
 const SCRATCH_BYTES: usize = 64 << 10;
 
-/// A buffer that grew past this is given back when it is empty.
+/// A buffer that grew past this is given back when it is empty; a blocked connection's always is.
 const KEEP_BYTES: usize = 256 << 10;
 
 /// How much is reserved ahead of the bytes of a large reply: a lying length costs no more than this.
@@ -36,6 +37,8 @@ pub(crate) struct Ending {
     pub(crate) reason: CloseReason,
     /// Bytes that the machine handed over and the transport did not accept.
     pub(crate) unwritten: usize,
+    /// Whether it ended in the middle of a frame.
+    pub(crate) cut: bool,
 }
 
 /// A future that ends with its socket. `notice` is called outside the lock.
@@ -82,7 +85,11 @@ impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {
     fn settle(&mut self) {
         self.woken += self.after.wakers.len();
         self.after.wake_all();
-        for notice in self.after.notices.drain(..) {
+        if self.circuit.lane == Lane::Blocking {
+            self.after.wakers = Vec::new();
+        }
+        // Rare, and not kept: thousands of idle connections would each keep the room for one.
+        for notice in std::mem::take(&mut self.after.notices) {
             (self.notice)(notice);
         }
     }
@@ -181,7 +188,7 @@ impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {
                     self.circuit.lock().counters.bytes_out += written as u64;
                     self.sending.advance(written);
                     if self.sending.is_empty() {
-                        if self.sending.capacity() > KEEP_BYTES {
+                        if self.sending.capacity() > KEEP_BYTES || self.circuit.lane == Lane::Blocking {
                             self.sending = BytesMut::new();
                         }
                         self.flushing = true;
@@ -269,7 +276,7 @@ impl<F: FnMut(Notice) + Unpin> Future for Session<'_, F> {
                 if is_dead || this.circuit.lock().aborting {
                     this.socket.abort_on_close();
                 }
-                Poll::Ready(Ending { reason, unwritten: this.sending.len() })
+                Poll::Ready(Ending { reason, unwritten: this.sending.len(), cut: !this.incoming.is_empty() })
             }
         }
     }

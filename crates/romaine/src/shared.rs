@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use romaine_proto::{Liveness, Connection, Greeting, Lane as WireLane, Link};
+use romaine_proto::{Connection, Greeting, Lane as WireLane, Link, Liveness};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 

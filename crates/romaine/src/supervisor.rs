@@ -107,7 +107,7 @@ async fn one_session(
         }
         act(shared, circuit, node, notice);
     };
-    let Ending { reason, unwritten } = Session::new(circuit, socket, notice).await;
+    let Ending { reason, unwritten, cut: _ } = Session::new(circuit, socket, notice).await;
     let error = Error::closed_by(&reason).with_node(node);
     if lane == Lane::Subscriptions {
         let last_received = circuit.lock().last_received;

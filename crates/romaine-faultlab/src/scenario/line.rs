@@ -31,6 +31,11 @@ impl Line {
     pub(crate) async fn ask(&mut self, words: &[&str]) -> anyhow::Result<Reply> {
         self.put(words);
         self.send().await?;
+        self.answer().await
+    }
+
+    /// The next reply; the server's refusal is an error.
+    pub(crate) async fn answer(&mut self) -> anyhow::Result<Reply> {
         match self.reply().await? {
             Reply::Error(error) => bail!("{error}"),
             reply @ (Reply::Simple(_) | Reply::Int(_) | Reply::Bulk(_) | Reply::Array(_)) => Ok(reply),
@@ -48,7 +53,7 @@ impl Line {
         Ok(sent?)
     }
 
-    pub(crate) async fn reply(&mut self) -> anyhow::Result<Reply> {
+    async fn reply(&mut self) -> anyhow::Result<Reply> {
         loop {
             if let Some(reply) = take_reply(&mut self.buffer)? {
                 return Ok(reply);

@@ -1,6 +1,7 @@
 //! Pushes numbered elements and publishes numbered messages, over a way that the faults do not reach.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +62,7 @@ pub(crate) struct Goods {
 #[derive(Debug)]
 pub(crate) struct Producer {
     produced: Arc<Mutex<Produced>>,
+    kill: Arc<AtomicBool>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -72,10 +74,18 @@ fn lock(produced: &Mutex<Produced>) -> MutexGuard<'_, Produced> {
 impl Producer {
     pub(crate) fn start(outlet: Outlet, goods: Goods) -> Self {
         let produced = Arc::<Mutex<Produced>>::default();
+        let kill = Arc::<AtomicBool>::default();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        tasks.spawn(produce(outlet, goods, produced.clone(), stopped));
-        Self { produced, stop, tasks }
+        let work = Work { goods, produced: produced.clone(), kill: kill.clone() };
+        tasks.spawn(produce(outlet, work, stopped));
+        Self { produced, kill, stop, tasks }
+    }
+
+    /// The next element is pushed, and its consumer killed, in one write: the server has served the consumer, and ends it
+    /// before it sends the reply.
+    pub(crate) fn kill_with_next(&self) {
+        self.kill.store(true, Ordering::Relaxed);
     }
 
     /// What was produced so far.
@@ -91,7 +101,14 @@ impl Producer {
     }
 }
 
-async fn produce(outlet: Outlet, goods: Goods, produced: Arc<Mutex<Produced>>, stopped: watch::Receiver<bool>) {
+/// What a producer's task works with.
+struct Work {
+    goods: Goods,
+    produced: Arc<Mutex<Produced>>,
+    kill: Arc<AtomicBool>,
+}
+
+async fn produce(outlet: Outlet, work: Work, stopped: watch::Receiver<bool>) {
     let mut line = None;
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -99,10 +116,10 @@ async fn produce(outlet: Outlet, goods: Goods, produced: Arc<Mutex<Produced>>, s
         ticks.tick().await;
         let made = match &outlet {
             Outlet::Mini(mini) => {
-                round_at_mini(mini, goods, &produced);
+                work.round_at_mini(mini);
                 true
             }
-            Outlet::Socket(path) => round(&mut line, path, goods, &produced).await.is_ok(),
+            Outlet::Socket(path) => work.round(&mut line, path).await.is_ok(),
         };
         if !made {
             line = None;
@@ -111,34 +128,45 @@ async fn produce(outlet: Outlet, goods: Goods, produced: Arc<Mutex<Produced>>, s
     }
 }
 
-async fn round(line: &mut Option<Line>, path: &Path, goods: Goods, produced: &Mutex<Produced>) -> anyhow::Result<()> {
-    if line.is_none() {
-        *line = Some(Line::connect(path).await?);
+impl Work {
+    async fn round(&self, line: &mut Option<Line>, path: &Path) -> anyhow::Result<()> {
+        if line.is_none() {
+            *line = Some(Line::connect(path).await?);
+        }
+        let Some(line) = line else { return Ok(()) };
+        if self.goods.elements {
+            let number = begin(&mut lock(&self.produced).elements).to_string();
+            line.put(&["LPUSH", JOBS, &number]);
+            let kills = self.kill.swap(false, Ordering::Relaxed);
+            if kills {
+                line.put(&["CLIENT", "KILL", "TYPE", "normal", "USER", "default"]);
+            }
+            line.send().await?;
+            line.answer().await?;
+            done(&mut lock(&self.produced).elements);
+            if kills {
+                line.answer().await?;
+            }
+        }
+        if self.goods.messages {
+            let number = begin(&mut lock(&self.produced).messages).to_string();
+            line.ask(&["PUBLISH", NEWS, &number]).await?;
+            done(&mut lock(&self.produced).messages);
+        }
+        Ok(())
     }
-    let Some(line) = line else { return Ok(()) };
-    if goods.elements {
-        let number = begin(&mut lock(produced).elements).to_string();
-        line.ask(&["LPUSH", JOBS, &number]).await?;
-        done(&mut lock(produced).elements);
-    }
-    if goods.messages {
-        let number = begin(&mut lock(produced).messages).to_string();
-        line.ask(&["PUBLISH", NEWS, &number]).await?;
-        done(&mut lock(produced).messages);
-    }
-    Ok(())
-}
 
-fn round_at_mini(mini: &Mini, goods: Goods, produced: &Mutex<Produced>) {
-    if goods.elements {
-        let number = begin(&mut lock(produced).elements);
-        mini.push(number);
-        done(&mut lock(produced).elements);
-    }
-    if goods.messages {
-        let number = begin(&mut lock(produced).messages);
-        mini.publish(number);
-        done(&mut lock(produced).messages);
+    fn round_at_mini(&self, mini: &Mini) {
+        if self.goods.elements {
+            let number = begin(&mut lock(&self.produced).elements);
+            mini.push(number);
+            done(&mut lock(&self.produced).elements);
+        }
+        if self.goods.messages {
+            let number = begin(&mut lock(&self.produced).messages);
+            mini.publish(number);
+            done(&mut lock(&self.produced).messages);
+        }
     }
 }
 

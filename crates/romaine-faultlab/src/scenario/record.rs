@@ -83,9 +83,8 @@ impl Record {
 
     /// When the last element or message before `until` was delivered.
     pub(crate) fn last_delivery(&self, until: Moment) -> Option<Moment> {
-        let is_it = |seen: &&Seen| {
-            seen.at < until && matches!(seen.what, Observation::Element(_) | Observation::Message(_))
-        };
+        let is_it =
+            |seen: &&Seen| seen.at < until && matches!(seen.what, Observation::Element(_) | Observation::Message(_));
         self.read(|all| all.iter().rev().find(is_it).map(|seen| seen.at))
     }
 

@@ -249,10 +249,10 @@ impl Line {
             place.start = self.taken + self.outgoing.len() as u64;
             self.outgoing.extend_from_slice(&bytes);
             if self.places.capacity() == 0 {
-            // One place is all that most dedicated connections ever need.
-            self.places.reserve_exact(1);
-        }
-        self.places.push_back(place);
+                // One place is all that most dedicated connections ever need.
+                self.places.reserve_exact(1);
+            }
+            self.places.push_back(place);
         }
         self.withdrawn = 0;
         self.withdrawn_bytes = 0;

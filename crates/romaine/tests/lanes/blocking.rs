@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use romaine::commands::*;
 use romaine::{Client, Delivery, ErrorKind, Event, Lane, Result, cmd, command};
-use romaine_faultlab::{FaultProxy, Server, eventually};
+use romaine_faultlab::{Direction, Fault, FaultProxy, Server, eventually};
 use tokio::task::JoinHandle;
 
 use crate::support::{
-    FAST, PATIENCE, activated, ask, background, blocked, calls, connect, disconnected, ended, fast, info, now, plain,
-    told, within,
+    FAST, PATIENCE, activated, ask, background, blocked, calls, connect, disconnected, ended, event, fast, info, now,
+    plain, told, within,
 };
 
 type Popped = Result<Option<(String, String)>>;
@@ -80,7 +80,8 @@ async fn a_time_out_is_nil_when_it_passes_and_never_before() {
         calls.spawn(async move {
             let timeout = Duration::from_millis(millis);
             let start = now();
-            let popped: Option<(String, String)> = client.brpop(format!("q{millis}"), timeout.as_secs_f64()).await.unwrap();
+            let popped: Option<(String, String)> =
+                client.brpop(format!("q{millis}"), timeout.as_secs_f64()).await.unwrap();
             let took = start.elapsed();
             assert!(popped.is_none());
             assert!(took + Duration::from_millis(2) >= timeout, "{took:?} instead of {timeout:?}");
@@ -183,16 +184,17 @@ async fn an_element_that_a_dropped_call_had_just_been_given_is_told() {
     let call = pop(&client, 0.0);
     blocked(&server, 1).await;
     // The reply is held back on its way, then its caller goes.
-    proxy.set(romaine_faultlab::Direction::ToClient, romaine_faultlab::Fault::Stall);
+    proxy.set(Direction::ToClient, Fault::Stall);
     ask(&server, &["LPUSH", "q", "job"]).await;
     call.abort();
     let _gone = call.await;
     proxy.heal().await.unwrap();
-    crate::support::event(&mut events, "the loss", |event| match event {
-        Event::ElementMayBeLost { command } => Some(assert_eq!(*command, "BRPOP")),
+    let command = event(&mut events, "the loss", |event| match event {
+        Event::ElementMayBeLost { command } => Some(*command),
         _ => None,
     })
     .await;
+    assert_eq!(command, "BRPOP");
 }
 
 #[tokio::test]

@@ -60,10 +60,7 @@ async fn a_listener_that_does_not_listen_is_told_how_much_it_missed() {
     let mut lazy = client.events();
     for _ in 0..3 {
         server.restart().await.unwrap();
-        within(PATIENCE, "the connection", async {
-            while client.get::<String>("k").await.is_err() {}
-        })
-        .await;
+        within(PATIENCE, "the connection", async { while client.get::<String>("k").await.is_err() {} }).await;
     }
     let seen = told(&mut lazy);
     assert!(matches!(seen.first(), Some(Event::Lagged(missed)) if *missed > 0), "{seen:?}");
@@ -110,7 +107,10 @@ async fn a_panicking_or_failing_credentials_provider_does_not_stop_reconnection(
         move || match calls.fetch_add(1, Ordering::Relaxed) {
             1 => panic!("a mistake in the application"),
             2 => Ok(Credentials::password("wrong")),
-            3 => Err("redis://".parse::<romaine::Config>().and_then(|_| romaine::Config::from_url("nonsense")).unwrap_err()),
+            3 => Err("redis://"
+                .parse::<romaine::Config>()
+                .and_then(|_| romaine::Config::from_url("nonsense"))
+                .unwrap_err()),
             _ => Ok(Credentials::password("s3cret")),
         }
     };

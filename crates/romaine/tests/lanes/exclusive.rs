@@ -93,9 +93,7 @@ async fn a_monitor_of_a_frozen_server_ends_within_two_seconds() {
     let mut monitor = client.monitor().await.unwrap();
     server.freeze().await.unwrap();
     let start = now();
-    let end = async {
-        while monitor.next().await.unwrap().is_ok() {}
-    };
+    let end = async { while monitor.next().await.unwrap().is_ok() {} };
     within(PATIENCE, "the end", end).await;
     assert!(start.elapsed() <= FAST, "{:?}", start.elapsed());
 }
@@ -136,9 +134,7 @@ async fn closing_the_client_ends_its_monitor_and_its_exclusive_connections() {
     let exclusive = client.exclusive().await.unwrap();
     let mut monitor = client.monitor().await.unwrap();
     within(PATIENCE, "the close", client.close()).await;
-    let end = async {
-        while monitor.next().await.unwrap().is_ok() {}
-    };
+    let end = async { while monitor.next().await.unwrap().is_ok() {} };
     within(PATIENCE, "the end", end).await;
     assert_eq!(exclusive.get::<String>("k").await.unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(client.exclusive().await.unwrap_err().kind(), ErrorKind::Closed);

@@ -35,10 +35,14 @@ async fn a_pause_of_eight_seconds_is_no_death_and_desyncs_nothing() {
     blocked(&server, 1).await;
     // So that probes fall into the pause.
     ask(&server, &["CLIENT", "PAUSE", "8000", "WRITE"]).await;
-    let pushes: Vec<_> = (0..20).map(|n| background({
-        let client = client.clone();
-        async move { client.lpush("q", n).await }
-    })).collect();
+    let pushes: Vec<_> = (0..20)
+        .map(|n| {
+            background({
+                let client = client.clone();
+                async move { client.lpush("q", n).await }
+            })
+        })
+        .collect();
     let reads = connect(plain(server.address())).await;
     assert!(reads.get::<String>("k").await.unwrap().is_none(), "reads go on");
     let popped = ended(popping).await;
@@ -65,11 +69,9 @@ async fn a_long_script_is_no_death_of_a_blocked_connection() {
     let four_seconds = cmd::<i64>("EVAL").arg(script).arg(0);
     assert_eq!(other.issue(four_seconds).await.unwrap(), 1);
     let before = calls(&server, "client|unblock").await;
-    eventually(Duration::from_secs(5), "a probe afterwards", async || {
-        calls(&server, "client|unblock").await > before
-    })
-    .await
-    .unwrap();
+    eventually(Duration::from_secs(5), "a probe afterwards", async || calls(&server, "client|unblock").await > before)
+        .await
+        .unwrap();
     blocked(&server, 1).await;
     no_verdict(&mut events);
     ask(&server, &["LPUSH", "q", "job"]).await;

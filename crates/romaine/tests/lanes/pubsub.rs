@@ -107,17 +107,13 @@ async fn what_the_acl_forbids_is_an_error_and_harms_no_other_subscription() {
     let server = Server::builder().acl("sub on >pw resetchannels &open* +@all").start().await.unwrap();
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
         let client = connect(plain(server.address()).protocol(protocol).user("sub", "pw")).await;
-        let (refused, granted, both) = within(
-            Duration::from_secs(5),
-            "both answers",
-            async {
-                tokio::join!(
-                    client.subscribe(["secret"]),
-                    client.subscribe(["open"]),
-                    client.subscribe(["open2", "secret2"])
-                )
-            },
-        )
+        let (refused, granted, both) = within(Duration::from_secs(5), "both answers", async {
+            tokio::join!(
+                client.subscribe(["secret"]),
+                client.subscribe(["open"]),
+                client.subscribe(["open2", "secret2"])
+            )
+        })
         .await;
         for error in [refused.unwrap_err(), both.unwrap_err()] {
             assert_eq!(error.kind(), ErrorKind::Auth, "{error}");

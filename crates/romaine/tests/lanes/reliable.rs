@@ -137,7 +137,8 @@ async fn a_consumer_with_time_outs_gets_everything_once_through_outages() {
         popped
     });
     let mut pushed = Vec::new();
-    for (round, direction) in [DropDirection::Both, DropDirection::ToClient, DropDirection::ToServer].into_iter().enumerate()
+    for (round, direction) in
+        [DropDirection::Both, DropDirection::ToClient, DropDirection::ToServer].into_iter().enumerate()
     {
         blocked(&server, 1).await;
         namespace.drop_packets(direction).await.unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use romaine::commands::*;
-use romaine::{Client, Config, Delivery, Event, Lane, Liveness, Result, command};
+use romaine::{Client, Config, Delivery, Event, Lane, Liveness, Protocol, Result, command};
 use romaine_faultlab::{FaultProxy, Server, eventually};
 use tokio::task::JoinHandle;
 
@@ -27,47 +27,52 @@ fn app(config: Config) -> Config {
 
 #[tokio::test]
 async fn without_unblock_or_without_scripts_an_endless_pop_is_cut_into_slices() {
-    for forbidden in ["-client|unblock", "-eval", "-multi", "-client"] {
-        let server = server_without(forbidden).await;
-        let client = connect(app(fast(server.address()))).await;
-        let call = pop(&client, 0.0);
-        eventually(PATIENCE, "three slices", async || calls(&server, "brpop").await >= 3).await.unwrap();
-        assert!(!call.is_finished());
-        assert!(calls(&server, "client|unblock").await <= 1, "{forbidden}: asked once, for nobody's id");
-        blocked(&server, 1).await;
-        ask(&server, &["LPUSH", "q", "job"]).await;
-        assert_eq!(ended(call).await.unwrap().unwrap().1, "job", "{forbidden}");
-        assert!(stat(&server, "client|unblock", "rejected_calls").await <= 1, "asked once");
-        let start = now();
-        assert!(ended(pop(&client, 1.5)).await.unwrap().is_none());
-        let took = start.elapsed();
-        assert!(took >= Duration::from_millis(1_490) && took <= Duration::from_millis(1_900), "{took:?}");
-    }
+    let cases = ["-client|unblock", "-eval", "-multi", "-client"];
+    futures_util::future::join_all(cases.map(is_sliced)).await;
+}
+
+async fn is_sliced(forbidden: &str) {
+    let server = server_without(forbidden).await;
+    let client = connect(app(fast(server.address()))).await;
+    let call = pop(&client, 0.0);
+    eventually(PATIENCE, "three slices", async || calls(&server, "brpop").await >= 3).await.unwrap();
+    assert!(!call.is_finished());
+    assert!(calls(&server, "client|unblock").await <= 1, "{forbidden}: asked once, for nobody's id");
+    blocked(&server, 1).await;
+    ask(&server, &["LPUSH", "q", "job"]).await;
+    assert_eq!(ended(call).await.unwrap().unwrap().1, "job", "{forbidden}");
+    assert!(stat(&server, "client|unblock", "rejected_calls").await <= 1, "asked once");
+    let start = now();
+    assert!(ended(pop(&client, 1.5)).await.unwrap().is_none());
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(1_490) && took <= Duration::from_millis(1_900), "{took:?}");
 }
 
 #[tokio::test]
 async fn a_dead_path_is_noticed_by_slices_too_and_the_doubt_is_told() {
-    for (forbidden, is_fenced) in [("-client|unblock", true), ("-client|unblock -client|kill", false)] {
-        let server = server_without(forbidden).await;
-        let proxy = FaultProxy::start(server.address()).await.unwrap();
-        let client = connect(app(fast(proxy.address()))).await;
-        let mut events = client.events();
-        let call = pop(&client, 0.0);
-        blocked(&server, 1).await;
-        let start = now();
-        proxy.keep_acknowledging_with_dead_upstream().await.unwrap();
-        disconnected(&mut events, Lane::Blocking).await;
-        assert!(start.elapsed() <= FAST, "{forbidden}: {:?}", start.elapsed());
-        proxy.heal().await.unwrap();
-        // Its slice had ended when it was looked at: whether with an element is not known.
-        let error = ended(call).await.unwrap_err();
-        assert!(error.may_have_lost_element(), "{forbidden}: {error}");
-        assert_eq!(error.delivery(), Delivery::Unknown);
-        assert_eq!(calls(&server, "client|kill").await > 0, is_fenced);
-        blocked(&server, 0).await;
-        ask(&server, &["LPUSH", "q", "job"]).await;
-        assert_eq!(ended(pop(&client, 5.0)).await.unwrap().unwrap().1, "job");
-    }
+    tokio::join!(dies_in_a_slice("-client|unblock", true), dies_in_a_slice("-client|unblock -client|kill", false));
+}
+
+async fn dies_in_a_slice(forbidden: &str, is_fenced: bool) {
+    let server = server_without(forbidden).await;
+    let proxy = FaultProxy::start(server.address()).await.unwrap();
+    let client = connect(app(fast(proxy.address()))).await;
+    let mut events = client.events();
+    let call = pop(&client, 0.0);
+    blocked(&server, 1).await;
+    let start = now();
+    proxy.keep_acknowledging_with_dead_upstream().await.unwrap();
+    disconnected(&mut events, Lane::Blocking).await;
+    assert!(start.elapsed() <= FAST, "{forbidden}: {:?}", start.elapsed());
+    proxy.heal().await.unwrap();
+    // Its slice had ended when it was looked at: whether with an element is not known.
+    let error = ended(call).await.unwrap_err();
+    assert!(error.may_have_lost_element(), "{forbidden}: {error}");
+    assert_eq!(error.delivery(), Delivery::Unknown);
+    assert_eq!(calls(&server, "client|kill").await > 0, is_fenced);
+    blocked(&server, 0).await;
+    ask(&server, &["LPUSH", "q", "job"]).await;
+    assert_eq!(ended(pop(&client, 5.0)).await.unwrap().unwrap().1, "job");
 }
 
 #[tokio::test]
@@ -96,6 +101,24 @@ async fn a_dropped_call_is_cancelled_without_permission_too() {
         ask(&server, &["LPUSH", "q", "job"]).await;
         assert_eq!(ask(&server, &["RPOP", "q"]).await, "job");
     }
+}
+
+// A server that does not tell connections their number: probes could name nobody.
+#[tokio::test]
+async fn without_a_number_of_its_own_a_connection_is_sliced_and_never_taken_for_dead() {
+    let server = server_without("-client|id").await;
+    let client = connect(app(fast(server.address())).protocol(Protocol::Resp2)).await;
+    let mut events = client.events();
+    let call = pop(&client, 0.0);
+    eventually(PATIENCE, "three slices", async || calls(&server, "brpop").await >= 4).await.unwrap();
+    blocked(&server, 1).await;
+    ask(&server, &["LPUSH", "q", "job"]).await;
+    assert_eq!(ended(call).await.unwrap().unwrap().1, "job");
+    let call = pop(&client, 0.0);
+    blocked(&server, 1).await;
+    call.abort();
+    blocked(&server, 0).await;
+    assert!(!told(&mut events).iter().any(|event| matches!(event, Event::Disconnected { .. })));
 }
 
 // `$` asked anew in each slice would skip what comes between two.

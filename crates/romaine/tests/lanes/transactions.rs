@@ -99,14 +99,18 @@ async fn increment(client: &Client) {
 async fn sixteen_concurrent_increments_under_watch_count_to_the_last_one() {
     let server = Server::start().await.unwrap();
     let client = connect(plain(server.address())).await;
-    let workers: Vec<_> = (0..16).map(|_| background({
-        let client = client.clone();
-        async move {
-            for _ in 0..4 {
-                increment(&client).await;
-            }
-        }
-    })).collect();
+    let workers: Vec<_> = (0..16)
+        .map(|_| {
+            background({
+                let client = client.clone();
+                async move {
+                    for _ in 0..4 {
+                        increment(&client).await;
+                    }
+                }
+            })
+        })
+        .collect();
     for worker in workers {
         ended(worker).await;
     }

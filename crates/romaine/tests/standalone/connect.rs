@@ -165,9 +165,9 @@ async fn a_server_that_knows_no_resp3_is_spoken_to_in_resp2() {
     for refuses_version in [false, true] {
         let server = ScriptedServer::start(move |mut conn| async move {
             if refuses_version {
-                conn.greet_noproto().await?
+                conn.greet_noproto().await?;
             } else {
-                conn.greet_resp2().await?
+                conn.greet_resp2().await?;
             }
             conn.expect("AUTH").await?;
             conn.send(b"+OK\r\n").await?;

@@ -292,7 +292,7 @@ async fn a_slow_link_is_no_death() {
 // 112
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "the stall of our own process is the fault")]
-async fn a_stall_of_our_own_is_told_and_not_taken_for_the_peers_death() {
+async fn a_stall_of_our_own_is_not_taken_for_the_peers_death() {
     let server = Server::start().await.unwrap();
     let client = connect(fast(server.address())).await;
     let mut events = client.events();

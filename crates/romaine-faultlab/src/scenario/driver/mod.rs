@@ -130,6 +130,7 @@ fn config(order: &Order) -> anyhow::Result<Config> {
     let liveness = match order.pace {
         Pace::Default => Liveness::default(),
         Pace::Fast => Liveness::fast(),
+        Pace::Off => Liveness::off(),
     };
     let config = Config::from_url(&order.url)?.liveness(liveness).timeout(CALL_TIMEOUT).client_name("under-test")?;
     let Some(file) = order.password_file.clone() else { return Ok(config) };

@@ -9,8 +9,9 @@ use super::cell::Lab;
 use super::plan::Under;
 use super::report::Outcome;
 use super::trial::{Expect, Trial, Verdict};
+use crate::scenario::field::Field;
 use crate::scenario::mini::{Mini, Outburst};
-use crate::scenario::protocol::{Load, NEWS};
+use crate::scenario::protocol::{Load, NEWS, Pace};
 use crate::scenario::stage::{Host, Stage};
 use crate::{Accept, Fault, Server};
 
@@ -29,8 +30,8 @@ pub(super) async fn nonsense(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     if lab.cell.under == Under::Blocked && verdict == Verdict::Dead {
         // The scripted server forbids KILL and UNBLOCK: a ghost is waited out, which takes a slice at most.
         expect.back_allowance = match lab.settings.pace {
-            crate::scenario::protocol::Pace::Default => Duration::from_secs(9),
-            crate::scenario::protocol::Pace::Fast => Duration::from_secs(2),
+            Pace::Default => Duration::from_secs(9),
+            Pace::Fast | Pace::Off => Duration::from_secs(2),
         };
         expect = expect.note(format!("{note}; KILL and UNBLOCK are refused here, so the ghost's slice is waited out"));
     }
@@ -58,7 +59,7 @@ fn outburst(variant: &str) -> (Outburst, Verdict, &'static str) {
 
 /// F20.
 pub(super) async fn droppers(lab: Lab<'_>) -> anyhow::Result<Outcome> {
-    let field = crate::scenario::field::Field::behind_proxy(Server::builder()).await?;
+    let field = Field::behind_proxy(Server::builder()).await?;
     let Some(proxy) = field.proxy() else { bail!("no proxy") };
     // About as long as the callers' patience.
     proxy.set_both(Fault::Delay(Duration::from_micros(500)));
@@ -76,7 +77,7 @@ pub(super) async fn droppers(lab: Lab<'_>) -> anyhow::Result<Outcome> {
 
 /// F21.
 pub(super) async fn torrent(lab: Lab<'_>) -> anyhow::Result<Outcome> {
-    let field = crate::scenario::field::Field::behind_proxy(Server::builder()).await?;
+    let field = Field::behind_proxy(Server::builder()).await?;
     let Some(proxy) = field.proxy() else { bail!("no proxy") };
     let mut order = lab.order(field.url());
     order.loads = vec![Load::Torrent];

@@ -12,11 +12,7 @@ use crate::scenario::protocol::Order;
 use crate::scenario::stage::{Host, Stage};
 
 /// Measures one cell. `no_namespace`: why there are no network namespaces here.
-pub(super) async fn measure(
-    cell: Cell,
-    settings: &Settings,
-    no_namespace: Option<String>,
-) -> anyhow::Result<Outcome> {
+pub(super) async fn measure(cell: Cell, settings: &Settings, no_namespace: Option<String>) -> anyhow::Result<Outcome> {
     let lab = Lab { cell, settings };
     let dropping = matches!(cell.fault, Fault::F01 | Fault::F02 | Fault::F03);
     if let Some(reason) = no_namespace.filter(|_| dropping) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cell::Lab;
-use super::plan::{Fault, Under};
+use super::plan::{Fault, SERVED, Under};
 use super::report::Outcome;
 use super::trial::{Expect, Trial, Verdict};
 use crate::Server;
@@ -29,7 +29,9 @@ pub(super) async fn cut(lab: Lab<'_>, cut: Cut) -> anyhow::Result<Outcome> {
     let mut expect = Expect::new(Verdict::Dead);
     if cut == Cut::ToServer && lab.cell.under == Under::Subscribed {
         expect.from_last_heard = true;
-        expect = expect.note("messages go on arriving until the server misses our acknowledgements: the bound counts from the last");
+        expect = expect.note(
+            "messages go on arriving until the server misses our acknowledgements: the bound counts from the last",
+        );
     }
     trial.healed(expect).await
 }
@@ -76,7 +78,15 @@ pub(super) async fn clients_killed(lab: Lab<'_>) -> anyhow::Result<Outcome> {
         if round > 0 {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        field.kill_clients().await?;
+        if lab.cell.variant == SERVED {
+            trial.stage.producer.kill_with_next();
+        } else {
+            field.kill_clients().await?;
+        }
+    }
+    if lab.cell.variant == SERVED {
+        // The last of them, too.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     trial.healed(Expect::new(Verdict::Dead)).await
 }

@@ -36,7 +36,7 @@ pub(super) async fn slow_reader(lab: Lab<'_>) -> anyhow::Result<Outcome> {
         }
         line.send().await?;
         for _ in 0..count {
-            line.reply().await?;
+            line.answer().await?;
         }
         if published.is_multiple_of(5_000) {
             most_buffered = most_buffered.max(output_buffers(&mut line).await?);
@@ -123,11 +123,11 @@ async fn script(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let (length, note) = match lab.settings.pace {
         Pace::Default => (lab.settings.scale.seconds(20, 12, 12), "the server answers -BUSY after 5 s (its default)"),
         // It stays silent for less than fast() bears, and then answers -BUSY.
-        Pace::Fast => (Duration::from_secs(4), "the server answers -BUSY after 0.5 s"),
+        Pace::Fast | Pace::Off => (Duration::from_secs(4), "the server answers -BUSY after 0.5 s"),
     };
     let (field, stage) = lab.behind_proxy(Server::builder()).await?;
     let mut line = Line::connect(&field.server.unix_path()).await?;
-    if lab.settings.pace == Pace::Fast {
+    if lab.settings.pace != Pace::Default {
         line.ask(&["CONFIG", "SET", "lua-time-limit", "500"]).await?;
     }
     let trial = Trial::begin(stage, lab.settings.pace);
@@ -141,7 +141,7 @@ async fn pause(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let length = match lab.settings.pace {
         Pace::Default => Duration::from_secs(8),
         // fast() is documented to bear 1.4 s of silence.
-        Pace::Fast => Duration::from_secs(1),
+        Pace::Fast | Pace::Off => Duration::from_secs(1),
     };
     let (field, stage) = lab.behind_proxy(Server::builder()).await?;
     let trial = Trial::begin(stage, lab.settings.pace);

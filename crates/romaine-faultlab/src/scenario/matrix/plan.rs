@@ -9,6 +9,9 @@ use serde::Serialize;
 use crate::scenario::protocol::{Load, Pace};
 use crate::scenario::subject::Driver;
 
+/// The variant of F07 that kills a consumer after it was served and before it was sent its element.
+pub(super) const SERVED: &str = "just served";
+
 /// A row of the matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Fault {
@@ -144,7 +147,8 @@ impl Fault {
         let four = |variant| Under::FOUR.into_iter().map(move |under| (variant, under));
         let all = |variants: &[&'static str]| variants.iter().map(|variant| (*variant, Under::All)).collect();
         match self {
-            Self::F01 | Self::F02 | Self::F03 | Self::F04 | Self::F05 | Self::F07 | Self::F17 => four("").collect(),
+            Self::F01 | Self::F02 | Self::F03 | Self::F04 | Self::F05 | Self::F17 => four("").collect(),
+            Self::F07 => four("").chain([(SERVED, Under::Blocked)]).collect(),
             Self::F06 => four("").filter(|(_, under)| *under != Under::Idle).collect(),
             Self::F08 => all(&["silent", "closing"]),
             Self::F09 => all(&["password rotated", "maxclients", "LOADING"]),
@@ -279,7 +283,7 @@ mod tests {
     #[test]
     fn a_selection_narrows_rows_and_columns() {
         let all = Selection::default().cells();
-        assert_eq!(all.len(), 65);
+        assert_eq!(all.len(), 66);
         let selection = Selection { faults: vec![Fault::F01, Fault::F06], under: vec![Under::Idle, Under::Blocked] };
         let names: Vec<_> = selection.cells().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["F01 under idle", "F01 under blocked", "F06 under blocked"]);

@@ -19,7 +19,8 @@ pub(super) async fn unanswered(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let mut expect = Expect::new(Verdict::Dead);
     let mode = if lab.cell.variant == "silent" {
         expect.back_allowance = HANDSHAKE;
-        expect = expect.note("a connection accepted in silence stays silent: 5 s (handshake_timeout) are allowed for it");
+        expect =
+            expect.note("a connection accepted in silence stays silent: 5 s (handshake_timeout) are allowed for it");
         Accept::Silent
     } else {
         Accept::CloseAtOnce

@@ -23,7 +23,7 @@ pub enum Progress {
 /// Measures `cells`. Those that need the machine for themselves come last, one by one.
 pub async fn run(cells: &[Cell], settings: &Settings, progress: mpsc::Sender<Progress>) -> Report {
     let began = Moment::now();
-    let no_namespace = Namespace::available().await.err();
+    let no_namespace = Namespace::probe().await.err();
     let (alone, together): (Vec<Cell>, Vec<Cell>) = cells.iter().partition(|cell| cell.fault.is_alone());
     let mut reports = Vec::new();
     for (batch, jobs) in [(together, settings.jobs.max(1)), (alone, 1)] {

@@ -44,8 +44,14 @@ pub(super) struct Expect {
 
 impl Expect {
     pub(super) const fn new(verdict: Verdict) -> Self {
-        let (back_allowance, note) = (Duration::ZERO, String::new());
-        Self { verdict, back_allowance, memory_max: None, from_last_heard: false, may_be_late: false, note }
+        Self {
+            verdict,
+            back_allowance: Duration::ZERO,
+            memory_max: None,
+            from_last_heard: false,
+            may_be_late: false,
+            note: String::new(),
+        }
     }
 
     pub(super) fn note(mut self, note: impl Into<String>) -> Self {
