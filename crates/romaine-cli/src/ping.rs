@@ -11,8 +11,8 @@ use crate::exit::{Failure, Outcome};
 /// What `romaine ping` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where: redis://[[user]:password@]host[:port][/database], rediss:// for TLS, redis+unix:///path.
-    #[arg(env = "REDIS_URL", hide_env_values = true)]
+    /// Where the server is, as a URL. Give one with a password as REDIS_URL: arguments are seen by everybody.
+    #[arg(help = HELP, env = "REDIS_URL", hide_env_values = true)]
     url: String,
     /// How many round trips to time.
     #[arg(long, short = 'n', default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -21,6 +21,9 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 5.0)]
     timeout: f64,
 }
+
+const HELP: &str = "Where: redis://[[user]:password@]host[:port][/database], rediss:// for TLS, redis+unix:///path; with \
+                    a password better in the environment, which others cannot read";
 
 /// Connects, asks, times.
 pub(crate) async fn run(args: &Args) -> Outcome {

@@ -77,7 +77,7 @@ impl FaultProxy {
             bytes_to_server: AtomicU64::new(0),
             bytes_to_client: AtomicU64::new(0),
         });
-        let listener = TcpListener::bind(port.address()).await.context("the proxy cannot listen")?;
+        let listener = sockets::listen(port.address()).await.context("the proxy cannot listen")?;
         let (accept, accept_changes) = watch::channel((0, Accept::Pass));
         let (applied, accept_applied) = watch::channel(0);
         let acceptor = Acceptor {

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::claim::Port;
 use crate::scripted_connection::ScriptedConnection;
+use crate::sockets;
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -91,7 +92,7 @@ impl ScriptedServer {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         let port = Port::claim()?;
-        let listener = TcpListener::bind(port.address()).await.context("the scripted server cannot listen")?;
+        let listener = sockets::listen(port.address()).await.context("the scripted server cannot listen")?;
         let record = Arc::new(Record {
             connections: Mutex::default(),
             failures: Mutex::default(),

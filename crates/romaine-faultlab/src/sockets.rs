@@ -7,7 +7,22 @@ use std::time::Duration;
 
 use socket2::{SockRef, Socket};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// Listens on a port that is claimed. A process that is being started elsewhere in this one has for a moment a copy of
+/// every socket, that of the claim's own look included: so the port may seem taken for a few milliseconds.
+pub(crate) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let mut attempts = 100;
+    loop {
+        attempts -= 1;
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
 
 /// Ends the stream in an orderly way; the socket itself closes when it is dropped.
 ///

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use romaine_commands::{Flags, Request, Wait as WaitArgument, cmd};
 use romaine_proto::{
-    Action, FailureKind, Ghost, GhostVerdict, Lane as WireLane, Link, Outcome, ProbeAnswer, Reconnect, Wait,
+    Action, FailureKind, Ghost, GhostVerdict, Lane as WireLane, Link, Liveness, Outcome, ProbeAnswer, Reconnect, Wait,
     WaitSettings, retry,
 };
 use romaine_resp::{Reader, ServerError, Token};
@@ -65,6 +65,16 @@ pub(crate) async fn run(
     let deadline = [own, server].into_iter().flatten().min();
     let course = Course { shared: &shared, request: &request, asked, deadline, own, end_of_stream };
     course.run().await
+}
+
+/// How long a blocking request may take on a connection that is not probed: the server's own time-out and the grace for
+/// its timer. `None`: for ever.
+pub(crate) fn limit_of(request: &Request, liveness: &Liveness) -> Option<Duration> {
+    match Asked::of(request) {
+        Some(asked) => Some(asked.timeout? + liveness.slice_grace),
+        // The server will refuse it at once.
+        None => Some(liveness.slice_grace),
+    }
 }
 
 /// The time-out that a blocking request asks of the server.
@@ -153,7 +163,7 @@ impl Course<'_> {
                 Part::Over(reply) => return reply,
                 Part::Again { backoff } => {
                     if self.shared.is_closed() {
-                        return Err(Error::without_reply(FailureKind::Closed, Delivery::Unknown));
+                        return Err(Error::without_reply(FailureKind::Closed, Delivery::Refused));
                     }
                     if backoff {
                         reconnect.ready(usable_since);
@@ -332,6 +342,8 @@ impl Course<'_> {
             Ok(Some(_)) if unblocked => GhostVerdict::StillBlocked,
             Ok(Some(verdict)) => verdict,
             Ok(None) => self.wait_out(&mut under_way).await,
+            // The client was closed: what the server did in the last moment is not known.
+            Err(error) if self.takes() => return Part::Over(Err(error.element_may_be_lost())),
             Err(error) => return Part::Over(Err(error)),
         };
         self.shared.events.tell(Event::GhostFenced { command, verdict });

@@ -14,6 +14,7 @@ use crate::events::{Event, Lane};
 use crate::session::{Ending, Session};
 use crate::shared::Shared;
 use crate::socket::dial;
+use crate::witness;
 
 /// One connection, made once; it is not dialled again. Closed when dropped.
 #[derive(Debug)]
@@ -72,6 +73,7 @@ async fn drive(shared: Arc<Shared>, circuit: Arc<Circuit>, socket: crate::socket
         }
         Notice::Verdict(romaine_proto::Verdict::Suspect { silent_for }) => {
             shared.events.tell(Event::Suspect { lane, silent_for });
+            witness::second_opinion(&shared, &circuit);
         }
         Notice::Recovered => shared.events.tell(Event::Recovered { lane }),
         Notice::Verdict(_)

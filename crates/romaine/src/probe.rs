@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use romaine_commands::{Command, cmd};
+use romaine_proto::retry::RetryPolicy;
 use romaine_proto::{Autopsy, Ghost, GhostVerdict, Link, ProbeAnswer, autopsy_requests, retry};
 use romaine_resp::{Reader, ServerError, Token};
 
 use crate::batch::{self, Batch};
-use crate::call::{Target, ask};
+use crate::call::{Call, Target, ask};
 use crate::circuit::Patience;
 use crate::error::{Delivery, Error, Result};
 use crate::shared::Shared;
@@ -81,7 +82,9 @@ pub(crate) async fn probe(shared: Arc<Shared>, client_id: u64) -> ProbeAnswer {
 
 async fn unblock(shared: &Arc<Shared>, client_id: u64) -> ProbeAnswer {
     let patience = Patience::For(Some(shared.config.liveness.suspect_after));
-    if let Err(error) = ask(Target::of(shared, &shared.control), cmd::<()>("PING"), patience).await {
+    // The first answer counts: -BUSY says all that is to be known.
+    let ping = Call::<()>::new(Target::of(shared, &shared.control), cmd::<()>("PING").into_request(), patience);
+    if let Err(error) = ping.retry(RetryPolicy::Never).await {
         return if error.server().is_some_and(retry::is_passing) { ProbeAnswer::Busy } else { ProbeAnswer::Lost };
     }
     let mut batch = Batch::default();

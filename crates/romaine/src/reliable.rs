@@ -47,6 +47,8 @@ impl<V> Element<V> {
 /// What a consumer that died (or dropped the handle) had not acknowledged is in its processing list still:
 /// [`recover`](Self::recover) hands it out, to the same consumer after its restart. Give each consumer a processing list
 /// of its own, with a name that survives the restart (`jobs:processing:worker-7`), and no two handles the same at a time.
+/// Equal elements are counted, not told apart: where they are possible, give each an id, and an acknowledgement whose
+/// answer was lost can never be taken for its twin's.
 /// In a cluster both keys must be in one slot (`{jobs}`, `{jobs}:processing:7`). The server's own durability settings
 /// are the limit: what it forgets in a crash is not in any list.
 ///

@@ -301,7 +301,8 @@ fn row(window: &Window, until: Moment, record: &Record, remains: &Remains, by_pr
     for load in LOADS {
         let link = load.link();
         let after = noticed.get(&load).map(|at| at.since(begin));
-        check_delay(&mut broken, &format!("{link}: noticed"), after, Pace::Default.bound());
+        let bound = Pace::Default.bound() + record.stalled(begin, noticed.get(&load).copied().unwrap_or(until));
+        check_delay(&mut broken, &format!("{link}: noticed"), after, bound);
         let after = working.get(&load).filter(|at| **at < until).map(|at| at.since(healed));
         check_delay(&mut broken, &format!("{link}: working again"), after, limit);
     }
@@ -350,7 +351,9 @@ pub fn describe(what: &Observation) -> Option<String> {
             to(&Link::Subscriptions),
             until.since(*since).as_secs_f64()
         ),
-        Observation::Stalled { late_by } => format!("our own process was late by {:.1} s", late_by.as_secs_f64()),
+        Observation::Stalled { link, late_by } => {
+            format!("{} our own process was late by {:.1} s", to(link), late_by.as_secs_f64())
+        }
         Observation::Trouble(text) => format!("TROUBLE: {text}"),
         _ => return None,
     })

@@ -255,6 +255,8 @@ pub enum Observation {
     },
     /// The client noticed that its own process had been paused.
     Stalled {
+        /// Which connection's clock was late.
+        link: Link,
         /// For how long.
         late_by: Duration,
     },

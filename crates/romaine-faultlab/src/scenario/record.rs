@@ -100,6 +100,37 @@ impl Record {
         })
     }
 
+    /// How long the client's own process was late between two moments, by its own word: that is not the peer's silence.
+    pub(crate) fn stalled(&self, from: Moment, until: Moment) -> Duration {
+        self.read(|all| {
+            let mut late = BTreeMap::<Link, Duration>::new();
+            for seen in all.iter().filter(|seen| seen.at >= from && seen.at < until) {
+                if let Observation::Stalled { link, late_by } = seen.what {
+                    *late.entry(link).or_default() += late_by;
+                }
+            }
+            // Every connection notices the same stall.
+            late.into_values().max().unwrap_or_default()
+        })
+    }
+
+    /// What was said of the connections since `from`, with the time of it: the course of a fault, for people.
+    pub(crate) fn course(&self, from: Moment) -> Vec<String> {
+        const LINES_MAX: usize = 200;
+        self.read(|all| {
+            let lines = all.iter().filter(|seen| seen.at >= from).filter_map(|seen| {
+                let text = match &seen.what {
+                    Observation::ReconnectFailed { link, cause, next_in } => {
+                        format!("{link:<13} attempt failed: {cause}; next in {:.2} s", next_in.as_secs_f64())
+                    }
+                    what => super::demo::describe(what)?,
+                };
+                Some(format!("+{:7.3} s  {text}", seen.at.since(from).as_secs_f64()))
+            });
+            lines.take(LINES_MAX).collect()
+        })
+    }
+
     /// How many observations of a kind were made between two moments.
     pub(crate) fn count(&self, from: Moment, until: Moment, is_it: impl Fn(&Observation) -> bool) -> usize {
         self.read(|all| all.iter().filter(|seen| seen.at >= from && seen.at < until && is_it(&seen.what)).count())

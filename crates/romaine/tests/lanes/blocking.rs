@@ -305,7 +305,8 @@ async fn closing_the_client_ends_what_is_blocked() {
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     for call in calls {
         let error = ended(call).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+        assert_eq!((error.kind(), error.delivery()), (ErrorKind::Closed, Delivery::Unknown), "{error}");
+        assert!(error.may_have_lost_element(), "what was given in the last moment: {error}");
     }
     blocked(&server, 0).await;
     eventually(PATIENCE, "no connection of ours", async || {

@@ -69,8 +69,8 @@ async fn loses_packets(direction: DropDirection) {
     let mut events = client.events();
     let call = pop(&client);
     blocked(&server, 1).await;
-    let start = now();
     namespace.drop_packets(direction).await.unwrap();
+    let start = now();
     disconnected(&mut events, Lane::Blocking).await;
     assert!(start.elapsed() <= FAST, "{direction:?}: {:?}", start.elapsed());
     // Whether the ghost is still blocked depends on the direction: an UNBLOCK may have arrived.

@@ -293,7 +293,8 @@ async fn a_credentials_provider_that_fails_panics_or_hangs_fails_the_attempt() {
     for (provider, words) in
         [(Provider::Fails, "scheme"), (Provider::Panics, "panicked"), (Provider::Hangs, "did not answer in time")]
     {
-        let error = refused(fast(server.address()).credentials(provider)).await;
+        let config = fast(server.address()).handshake_timeout(Duration::from_millis(500));
+        let error = refused(config.credentials(provider)).await;
         assert!(causes(&error).contains(words), "{error:?}");
     }
     no_clients(&server).await;

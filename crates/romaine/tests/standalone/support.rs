@@ -22,7 +22,7 @@ pub(crate) fn fast(address: SocketAddr) -> Config {
     Config::new(address.ip().to_string(), address.port())
         .liveness(Liveness::fast())
         .backoff(Backoff::Constant { delay: Duration::from_millis(20) })
-        .handshake_timeout(Duration::from_secs(1))
+        .handshake_timeout(Duration::from_secs(3))
 }
 
 pub(crate) async fn connect(config: Config) -> Client {

@@ -27,7 +27,7 @@ fn observation(event: Event) -> Option<Observation> {
         Event::ConnectAttempt { lane, after, .. } => Observation::Attempt { link: link(lane), after },
         Event::Activated { lane, .. } => Observation::Activated { link: link(lane) },
         Event::GhostFenced { verdict, .. } => Observation::Fenced { verdict: format!("{verdict:?}") },
-        Event::Stalled { late_by, .. } => Observation::Stalled { late_by },
+        Event::Stalled { lane, late_by } => Observation::Stalled { link: link(lane), late_by },
         Event::Lagged(missed) => Observation::Trouble(format!("{missed} events were missed")),
         _ => return None,
     })

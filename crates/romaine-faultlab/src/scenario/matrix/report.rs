@@ -37,6 +37,9 @@ pub struct Measured {
     pub note: String,
     /// Promises that were not kept.
     pub broken: Vec<String>,
+    /// What the client said of its connections since the fault began; only where a promise was not kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub course: Vec<String>,
 }
 
 /// What became of a cell.
@@ -151,6 +154,7 @@ impl Report {
                         remarks.push(note);
                     }
                     remarks.extend(measured.broken.iter().map(|broken| format!("{}: BROKEN: {broken}", report.cell)));
+                    remarks.extend(measured.course.iter().map(|line| format!("    {line}")));
                 }
             }
         }

@@ -97,7 +97,8 @@ impl Trial {
                     let heard = record.last_delivery(at.unwrap_or(Moment::MAX)).filter(|_| expect.from_last_heard);
                     let silent_since = heard.unwrap_or(begin).max(begin);
                     let after = at.map(|at| at.since(silent_since));
-                    check_delay(&mut broken, &format!("{}: noticed", load.link()), after, pace.bound());
+                    let bound = pace.bound() + record.stalled(begin, at.unwrap_or(Moment::MAX));
+                    check_delay(&mut broken, &format!("{}: noticed", load.link()), after, bound);
                 }
             }
             Verdict::Alive => {
@@ -138,6 +139,7 @@ impl Trial {
             broken.push(format!("memory grew by {} MiB (limit {} MiB)", grown >> 20, max >> 20));
         }
         broken.dedup();
+        let course = if broken.is_empty() { Vec::new() } else { record.course(begin) };
         Ok(Outcome::Measured(Box::new(Measured {
             noticed_s: longest.map(|after| after.as_secs_f64()),
             working_s: back.map(|after| after.as_secs_f64()),
@@ -151,6 +153,7 @@ impl Trial {
             memory_grown: grown,
             note: expect.note,
             broken,
+            course,
         })))
     }
 }
