@@ -52,28 +52,40 @@ impl Fault {
         }
     }
 
-    async fn inflict(self, field: &Field) -> anyhow::Result<()> {
+    /// Inflicts it and ends it; when it was in force.
+    async fn inflict(self, field: &Field) -> anyhow::Result<Moment> {
         match self {
             Self::DropBoth => Self::cut(field, Cut::Both).await,
             Self::DropToClient => Self::cut(field, Cut::ToClient).await,
             Self::Freeze => {
                 field.server.freeze().await?;
+                let in_force = Moment::now();
                 tokio::time::sleep(CUT_FOR).await;
-                field.server.thaw()
+                field.server.thaw()?;
+                Ok(in_force)
             }
             Self::Kill => {
+                let in_force = Moment::now();
                 field.server.kill();
                 tokio::time::sleep(DOWN_FOR).await;
-                field.server.restart().await
+                field.server.restart().await?;
+                Ok(in_force)
             }
-            Self::KillClients => field.kill_clients().await.map(drop),
+            Self::KillClients => {
+                let in_force = Moment::now();
+                field.kill_clients().await?;
+                Ok(in_force)
+            }
         }
     }
 
-    async fn cut(field: &Field, cut: Cut) -> anyhow::Result<()> {
+    async fn cut(field: &Field, cut: Cut) -> anyhow::Result<Moment> {
         field.cut(cut).await?;
+        // The packet filter's tools take their time on a loaded machine; the fault begins when they are done.
+        let in_force = Moment::now();
         tokio::time::sleep(CUT_FOR).await;
-        field.heal().await
+        field.heal().await?;
+        Ok(in_force)
     }
 }
 
@@ -210,6 +222,8 @@ fn lost(flow: Flow) -> String {
 struct Window {
     fault: Fault,
     begin: Moment,
+    /// When the fault was in force; what is produced between `begin` and then may suffer from it already.
+    in_force: Moment,
     healed: Moment,
 }
 
@@ -246,14 +260,14 @@ pub async fn run(progress: mpsc::Sender<Progress>) -> anyhow::Result<Report> {
     for (number, fault) in (1..).zip(Fault::ALL) {
         let _ = progress.send(Progress::Fault(number, fault.title())).await;
         let begin = Moment::now();
-        fault.inflict(&field).await?;
+        let in_force = fault.inflict(&field).await?;
         let healed = Moment::now();
         let _ = progress.send(Progress::Healed).await;
         match stage.all_work(healed, BACK_AT_LAST).await {
             Ok(()) => drop(progress.send(Progress::Working(Moment::now().since(healed))).await),
             Err(error) => note(format!("{error:#}")).await,
         }
-        windows.push(Window { fault, begin, healed });
+        windows.push(Window { fault, begin, in_force, healed });
         tokio::time::sleep(CALM).await;
     }
     note("no more faults: the rest is delivered, and everything ends".into()).await;
@@ -293,14 +307,14 @@ fn report(
 }
 
 fn row(window: &Window, until: Moment, record: &Record, remains: &Remains, by_proxy: bool) -> Row {
-    let Window { fault, begin, healed } = *window;
+    let Window { fault, begin, in_force, healed } = *window;
     let noticed = record.noticed(&LOADS, begin, until);
     let working = record.working(&remains.produced, &LOADS, healed);
     let limit = BACK_WITHIN + record.backoff(healed, until).min(Duration::from_secs(2));
     let mut broken = Vec::new();
     for load in LOADS {
         let link = load.link();
-        let after = noticed.get(&load).map(|at| at.since(begin));
+        let after = noticed.get(&load).map(|at| at.since(in_force));
         let bound = Pace::Default.bound() + record.stalled(begin, noticed.get(&load).copied().unwrap_or(until));
         check_delay(&mut broken, &format!("{link}: noticed"), after, bound);
         let after = working.get(&load).filter(|at| **at < until).map(|at| at.since(healed));
@@ -320,8 +334,8 @@ fn row(window: &Window, until: Moment, record: &Record, remains: &Remains, by_pr
     };
     Row {
         fault: title,
-        lasted_s: healed.since(begin).as_secs_f64(),
-        noticed_s: since(noticed, begin),
+        lasted_s: healed.since(in_force).as_secs_f64(),
+        noticed_s: since(noticed, in_force),
         working_s: since(working, healed),
         working_limit_s: limit.as_secs_f64(),
         elements,

@@ -226,7 +226,8 @@ async fn a_network_that_was_cut_is_used_again_within_seconds_of_its_return() {
     }
     let namespace = Namespace::create().await.unwrap();
     let server = Server::builder().in_namespace(&namespace).start().await.unwrap();
-    let client = connect(fast(server.address()).backoff(Backoff::default())).await;
+    let config = fast(server.address()).backoff(Backoff::default()).connect_timeout(Duration::from_secs(1));
+    let client = connect(config).await;
     let mut events = client.events();
     namespace.drop_packets(DropDirection::Both).await.unwrap();
     drop(disconnected(&mut events).await);

@@ -22,8 +22,9 @@ fn minute(lab: Lab<'_>) -> Duration {
 /// F01–F03.
 pub(super) async fn cut(lab: Lab<'_>, cut: Cut) -> anyhow::Result<Outcome> {
     let (field, stage) = lab.in_namespace(Server::builder()).await?;
-    let trial = Trial::begin(stage, lab.settings.pace);
     field.cut(cut).await?;
+    // The packet filter's tools take their time on a loaded machine; the fault begins when they are done.
+    let trial = Trial::begin(stage, lab.settings.pace);
     tokio::time::sleep(minute(lab)).await;
     field.heal().await?;
     let mut expect = Expect::new(Verdict::Dead);
@@ -39,8 +40,8 @@ pub(super) async fn cut(lab: Lab<'_>, cut: Cut) -> anyhow::Result<Outcome> {
 /// F04.
 pub(super) async fn frozen(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let (field, stage) = lab.behind_proxy(Server::builder()).await?;
-    let trial = Trial::begin(stage, lab.settings.pace);
     field.server.freeze().await?;
+    let trial = Trial::begin(stage, lab.settings.pace);
     tokio::time::sleep(minute(lab)).await;
     field.server.thaw()?;
     trial.healed(Expect::new(Verdict::Dead)).await
