@@ -45,8 +45,19 @@ struct Rest {
     args: Vec<String>,
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    match Args::parse().task {
+fn main() -> ExitCode {
+    match run(Args::parse().task) {
+        Ok(code) => code,
+        // Without a backtrace: what goes wrong here is the machine's state, not ours.
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<ExitCode> {
+    match task {
         Task::Demo(rest) => romaine("demo", &rest.args),
         Task::Matrix(rest) => romaine("matrix", &rest.args),
         Task::Test(rest) => test::run(&rest.args),

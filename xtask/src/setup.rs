@@ -49,8 +49,9 @@ fn ensure(program: &str, package: &str) -> Result<()> {
     }
     if is_in_path("apt-get") {
         eprintln!("there is no {program}: installing {package} with apt");
-        let installed = apt_install(&[package]);
-        installed.with_context(|| advice(program, &format!("sudo apt-get install {package}")))?;
+        if let Err(error) = apt_install(&[package]) {
+            eprintln!("{error:#}");
+        }
         if is_in_path(program) {
             return Ok(());
         }

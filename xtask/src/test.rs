@@ -29,6 +29,10 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
 
 fn run_tests(args: &[String], skipped: &PathBuf) -> Result<Summary> {
     let mut command = cargo::command(&["test", "--workspace", "--no-fail-fast"]);
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        // Most tests wait for real time-outs of real servers: more of them at once than there are cores.
+        command.env("RUST_TEST_THREADS", "6");
+    }
     let mut child =
         command.args(args).env(SKIPPED, skipped).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
     let stdout = child.stdout.take().context("cargo has no standard output")?;

@@ -2,30 +2,26 @@
 //! dies, its ghost fenced first. The caller sees a reply, nil at its own time-out, or an error that says what may have
 //! been lost.
 
-use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use romaine_commands::{Flags, Request, Wait as WaitArgument, cmd};
+use romaine_commands::{Flags, Request};
 use romaine_proto::{
-    Action, FailureKind, Ghost, GhostVerdict, Lane as WireLane, Link, Liveness, Outcome, ProbeAnswer, Reconnect, Wait,
-    WaitSettings, retry,
+    Action, FailureKind, GhostVerdict, Lane as WireLane, Outcome, ProbeAnswer, Reconnect, Wait, WaitSettings, retry,
 };
-use romaine_resp::{Reader, ServerError, Token};
-use tokio::time::Sleep;
 
-use crate::call::{Target, ask, refusal};
+use crate::asked::{Asked, resolve_last_ids};
 use crate::cells::{Ended, ReplyBytes};
-use crate::circuit::{Patience, Ticketed};
+use crate::circuit::Patience;
 use crate::clock;
 use crate::dedicated::Dedicated;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::{Event, Lane};
 use crate::probe;
 use crate::shared::Shared;
+use crate::under_way::{Answer, Fencing, Input, UnderWay, fence_in_the_end};
 
 /// What an end of stream means in the middle of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,53 +61,6 @@ pub(crate) async fn run(
     let deadline = [own, server].into_iter().flatten().min();
     let course = Course { shared: &shared, request: &request, asked, deadline, own, end_of_stream };
     course.run().await
-}
-
-/// How long a blocking request may take on a connection that is not probed: the server's own time-out and the grace for
-/// its timer. `None`: for ever.
-pub(crate) fn limit_of(request: &Request, liveness: &Liveness) -> Option<Duration> {
-    match Asked::of(request) {
-        Some(asked) => Some(asked.timeout? + liveness.slice_grace),
-        // The server will refuse it at once.
-        None => Some(liveness.slice_grace),
-    }
-}
-
-/// The time-out that a blocking request asks of the server.
-#[derive(Debug, Clone, Copy)]
-struct Asked {
-    position: usize,
-    millis: bool,
-    /// `None`: for ever.
-    timeout: Option<Duration>,
-}
-
-impl Asked {
-    /// `None` when it cannot be read: the server will say what is wrong with it.
-    fn of(request: &Request) -> Option<Self> {
-        let position = request.wait_position()?;
-        let text = std::str::from_utf8(request.arg(position)?).ok()?;
-        let millis = matches!(request.spec().wait, WaitArgument::BlockMillis | WaitArgument::LastMillis);
-        let timeout = if millis {
-            Duration::from_millis(text.parse().ok()?)
-        } else {
-            Duration::try_from_secs_f64(text.parse().ok()?).ok()?
-        };
-        Some(Self { position, millis, timeout: (!timeout.is_zero()).then_some(timeout) })
-    }
-
-    /// The request with the time-out `timeout`.
-    fn apply(self, request: &Request, timeout: Option<Duration>) -> Request {
-        if timeout == self.timeout {
-            return request.clone();
-        }
-        let text = match timeout {
-            None => "0".to_owned(),
-            Some(timeout) if self.millis => timeout.as_millis().max(1).to_string(),
-            Some(timeout) => format!("{:.3}", timeout.as_secs_f64()),
-        };
-        request.with_arg(self.position, text.as_bytes())
-    }
 }
 
 struct Course<'a> {
@@ -429,232 +378,6 @@ impl Course<'_> {
     }
 }
 
-/// What a reply means to a wait.
-enum Answer {
-    Nil,
-    Unblocked,
-    RoleChanged,
-    Passing(ServerError),
-    Other,
-}
-
-impl Answer {
-    fn of(bytes: &ReplyBytes) -> Self {
-        if let Some(error) = refusal(bytes) {
-            return match error.as_str() {
-                text if text.starts_with("UNBLOCKED client unblocked") => Self::Unblocked,
-                _ if error.code() == "UNBLOCKED" => Self::RoleChanged,
-                _ if retry::is_passing(&error) => Self::Passing(error),
-                _ => Self::Other,
-            };
-        }
-        match Reader::new(bytes.as_slice()).token() {
-            Ok(Token::Null) => Self::Nil,
-            _ => Self::Other,
-        }
-    }
-}
-
-enum Input {
-    Ended(Ended),
-    Probed(ProbeAnswer),
-    Timer,
-}
-
-type Fencing = Pin<Box<dyn Future<Output = Result<Option<GhostVerdict>>> + Send>>;
-
-type Probing = Pin<Box<dyn Future<Output = ProbeAnswer> + Send>>;
-
-/// A command on its connection. Dropped while the command is at the server, it cancels it there.
-struct UnderWay<'a> {
-    shared: &'a Arc<Shared>,
-    dedicated: Option<Dedicated>,
-    ticketed: Option<Ticketed>,
-    ghost: Option<Ghost>,
-    /// The handshake was done: the command has been sent.
-    was_ready: bool,
-    server_until: Option<Instant>,
-    probing: Option<Probing>,
-    timer: Option<Pin<Box<Sleep>>>,
-    command: &'static str,
-    takes: bool,
-}
-
-impl<'a> UnderWay<'a> {
-    const fn new(shared: &'a Arc<Shared>, dedicated: Dedicated, command: &'static str, takes: bool) -> Self {
-        Self {
-            shared,
-            dedicated: Some(dedicated),
-            ticketed: None,
-            ghost: None,
-            was_ready: false,
-            server_until: None,
-            probing: None,
-            timer: None,
-            command,
-            takes,
-        }
-    }
-
-    fn issue(&mut self, request: &Request) -> Result<()> {
-        let Some(dedicated) = &self.dedicated else { return Err(Error::usage("no connection")) };
-        self.probing = None;
-        self.server_until = Asked::of(request).and_then(|asked| asked.timeout).map(|timeout| clock::now() + timeout);
-        self.ticketed = Some(dedicated.issue(request, true)?);
-        Ok(())
-    }
-
-    /// Who we are to the server, as soon as the handshake has told.
-    fn identify(&mut self) -> Option<u64> {
-        let dedicated = self.dedicated.as_ref()?;
-        let (client_id, address, run_id) = {
-            let state = dedicated.circuit.lock();
-            self.was_ready |= state.connection.link() == Link::Ready;
-            let run_id = self.ghost.is_none().then(|| state.run_id.as_deref().map(str::to_owned)).flatten();
-            (state.client_id?, state.local_address, run_id)
-        };
-        if self.ghost.is_none() {
-            self.ghost = Some(Ghost { client_id, run_id, address: address.map(|address| address.to_string()) });
-        }
-        Some(client_id)
-    }
-
-    fn probe(&mut self) {
-        let Some(client_id) = self.identify() else {
-            self.probing = Some(Box::pin(async { ProbeAnswer::Lost }));
-            return;
-        };
-        self.probing = Some(Box::pin(probe::probe(self.shared.clone(), client_id)));
-    }
-
-    async fn next(&mut self, at: Option<Instant>) -> Input {
-        std::future::poll_fn(|cx| self.poll_next(cx, at)).await
-    }
-
-    fn poll_next(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<Input> {
-        if let Some(ended) = self.poll_ended(cx) {
-            return Poll::Ready(Input::Ended(ended));
-        }
-        if let Some(probing) = &mut self.probing
-            && let Poll::Ready(answer) = probing.as_mut().poll(cx)
-        {
-            self.probing = None;
-            return Poll::Ready(Input::Probed(answer));
-        }
-        let Some(at) = at else { return Poll::Pending };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
-        if timer.deadline() != at.into() {
-            timer.as_mut().reset(at.into());
-        }
-        timer.as_mut().poll(cx).map(|()| Input::Timer)
-    }
-
-    fn poll_ended(&mut self, cx: &Context<'_>) -> Option<Ended> {
-        self.identify();
-        let (dedicated, ticketed) = (self.dedicated.as_ref()?, self.ticketed?);
-        let ended = dedicated.circuit.collect(ticketed, cx.waker())?;
-        self.ticketed = None;
-        Some(ended)
-    }
-
-    /// Waits for whatever still comes; for ever if nothing can.
-    async fn late_reply(&mut self) -> Ended {
-        std::future::poll_fn(|cx| self.poll_ended(cx).map_or(Poll::Pending, Poll::Ready)).await
-    }
-
-    /// The connection is free again: it is kept for the next command.
-    fn keep(&mut self) {
-        if self.ticketed.is_none()
-            && let Some(dedicated) = self.dedicated.take()
-        {
-            self.shared.pool.give(dedicated, self.shared.config.blocking_idle_max);
-        }
-    }
-
-    /// Nothing is to be cancelled any more. What the kernel still holds of the command must not arrive later.
-    fn give_up(&mut self) {
-        let Some(dedicated) = self.dedicated.take() else { return };
-        if let Some(ticketed) = self.ticketed.take() {
-            dedicated.circuit.abandon(ticketed);
-        }
-        dedicated.circuit.lock().aborting = true;
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        let (Some(dedicated), Some(ticketed)) = (self.dedicated.take(), self.ticketed.take()) else { return };
-        if self.shared.is_closed() {
-            return;
-        }
-        let ghost = self.ghost.clone();
-        self.shared.spawn(cancel(self.shared.clone(), dedicated, ticketed, ghost, self.command, self.takes));
-    }
-}
-
-/// Ends a blocking command whose caller has gone, so that it takes nothing any more; says so if it just had.
-async fn cancel(
-    shared: Arc<Shared>,
-    dedicated: Dedicated,
-    ticketed: Ticketed,
-    ghost: Option<Ghost>,
-    command: &'static str,
-    takes: bool,
-) {
-    let grace = shared.config.liveness.probe_grace;
-    let lost = || {
-        if takes {
-            shared.events.tell(Event::ElementMayBeLost { command });
-        }
-    };
-    let Some(ghost) = ghost else {
-        // The handshake was not even done: the command has not been sent, and never will be.
-        dedicated.circuit.abandon(ticketed);
-        return;
-    };
-    if shared.probes.is_granted(&shared).await {
-        let answer = probe::probe(shared.clone(), ghost.client_id).await;
-        if matches!(answer, ProbeAnswer::Unblocked | ProbeAnswer::NotBlocked)
-            && let Ok(ended) = tokio::time::timeout(grace, dedicated.circuit.outcome(ticketed)).await
-        {
-            if let Ended::Reply(bytes) = ended {
-                if matches!(Answer::of(&bytes), Answer::Other) && refusal(&bytes).is_none() {
-                    lost();
-                }
-                shared.pool.give(dedicated, shared.config.blocking_idle_max);
-            }
-            return;
-        }
-        if answer == ProbeAnswer::Unblocked {
-            return;
-        }
-    } else {
-        // Closing is the best fence there is without permissions: on a living path the server drops the client within
-        // 50 ms. What arrives before that is lost, and told.
-        let ended = tokio::time::timeout(Duration::from_millis(20), dedicated.circuit.outcome(ticketed)).await;
-        if matches!(ended, Ok(Ended::Reply(_))) {
-            lost();
-        }
-        return;
-    }
-    let asking = shared.clone();
-    let fencing = Box::pin(async move { probe::fence(&asking, &ghost).await });
-    fence_in_the_end(&shared, fencing, command, takes).await;
-}
-
-/// Fences a ghost whose caller has gone, however long the outage is; says what became of it.
-async fn fence_in_the_end(shared: &Arc<Shared>, fencing: Fencing, command: &'static str, takes: bool) {
-    let verdict = match fencing.await {
-        Ok(Some(verdict)) => verdict,
-        Ok(None) => GhostVerdict::Stranger,
-        Err(_closed) => return,
-    };
-    shared.events.tell(Event::GhostFenced { command, verdict });
-    if verdict.may_have_lost() && takes {
-        shared.events.tell(Event::ElementMayBeLost { command });
-    }
-}
-
 /// One of the connections that blocking commands may use.
 struct Place<'a>(&'a Shared);
 
@@ -684,31 +407,4 @@ async fn once(shared: &Arc<Shared>, request: &Request) -> Result<ReplyBytes> {
     let dedicated = Dedicated::open(shared, Lane::Blocking, WireLane::Requests).await?;
     let ticketed = dedicated.issue(request, true)?;
     crate::dedicated::reply(dedicated.circuit.outcome(ticketed).await, &dedicated.circuit)
-}
-
-/// `XREAD … $` means "after the newest entry now". Resolved once: asked again in every slice it would skip what came
-/// between two slices.
-async fn resolve_last_ids(shared: &Arc<Shared>, mut request: Box<Request>) -> Result<Box<Request>> {
-    if request.spec().name != "XREAD" {
-        return Ok(request);
-    }
-    let args: Vec<Vec<u8>> = request.args().map(<[u8]>::to_vec).collect();
-    let Some(streams) = args.iter().position(|arg| arg.eq_ignore_ascii_case(b"STREAMS")) else { return Ok(request) };
-    let keys = &args[streams + 1..];
-    let half = keys.len() / 2;
-    for index in 0..half {
-        if keys[half + index] != b"$" {
-            continue;
-        }
-        let last = cmd::<Vec<(String, romaine_resp::Value)>>("XREVRANGE")
-            .arg(&keys[index])
-            .arg("+")
-            .arg("-")
-            .arg("COUNT")
-            .arg(1);
-        let entries = ask(Target::of(shared, &shared.commands), last, Patience::Default).await?;
-        let id = entries.into_iter().next().map_or_else(|| "0-0".to_owned(), |(id, _)| id);
-        *request = request.with_arg(streams + 1 + half + index, id.as_bytes());
-    }
-    Ok(request)
 }

@@ -180,10 +180,12 @@ impl Raw<'_> {
         }
         let blocking = self.target.exclusive && self.request.is_blocking();
         let patience = match self.patience {
-            Patience::Default if blocking => match blocking::limit_of(&self.request, &self.target.shared.liveness) {
-                Some(limit) => Patience::For(Some(limit)),
-                None => return Some(Err(Error::usage(crate::usage::UNWATCHED))),
-            },
+            Patience::Default if blocking => {
+                match crate::asked::limit_of(&self.request, &self.target.shared.liveness) {
+                    Some(limit) => Patience::For(Some(limit)),
+                    None => return Some(Err(Error::usage(crate::usage::UNWATCHED))),
+                }
+            }
             Patience::Default => Patience::For(self.target.shared.config.timeout),
             chosen @ (Patience::For(_) | Patience::Until(_)) => chosen,
         };

@@ -298,7 +298,7 @@ impl Config {
     }
 
     /// What calls do while there is no connection. Blocking commands wait by their own time-out, and subscriptions are
-/// restored, in both cases. Default [`Offline::Wait`].
+    /// restored, in both cases. Default [`Offline::Wait`].
     #[must_use]
     pub const fn offline(mut self, offline: Offline) -> Self {
         self.offline = offline;

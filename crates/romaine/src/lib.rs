@@ -5,6 +5,7 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+mod asked;
 mod batch;
 mod blocking;
 mod call;
@@ -36,6 +37,7 @@ mod subscription;
 mod supervisor;
 mod tls;
 mod transaction;
+mod under_way;
 mod url;
 mod usage;
 mod witness;

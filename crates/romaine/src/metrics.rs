@@ -129,7 +129,12 @@ impl Latencies {
     }
 
     pub(crate) fn snapshot(&self) -> Vec<(&'static str, Histogram)> {
-        self.by_index.iter().flatten().chain(&self.unlisted).map(|(name, histogram)| (*name, (**histogram).clone())).collect()
+        self.by_index
+            .iter()
+            .flatten()
+            .chain(&self.unlisted)
+            .map(|(name, histogram)| (*name, (**histogram).clone()))
+            .collect()
     }
 }
 

@@ -11,8 +11,8 @@ mod outcome;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -60,12 +60,7 @@ impl fmt::Debug for Connection {
 impl Connection {
     /// A connection that is down.
     #[must_use]
-    pub fn new(
-        lane: Lane,
-        mut limits: ConnectionLimits,
-        liveness: impl Into<Arc<Liveness>>,
-        now: Instant,
-    ) -> Self {
+    pub fn new(lane: Lane, mut limits: ConnectionLimits, liveness: impl Into<Arc<Liveness>>, now: Instant) -> Self {
         let liveness = liveness.into();
         limits.in_flight_max = limits.in_flight_max.max(if lane == Lane::Monitor { 2 } else { 1 });
         Self {

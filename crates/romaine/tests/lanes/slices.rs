@@ -8,8 +8,8 @@ use romaine_faultlab::{FaultProxy, Server, eventually};
 use tokio::task::JoinHandle;
 
 use crate::support::{
-    FAST, PATIENCE, activated, ask, background, blocked, calls, connect, disconnected, ended, fast, now, plain, stat,
-    told, within,
+    FAST, PATIENCE, Stopwatch, activated, ask, background, blocked, calls, connect, disconnected, ended, fast, now,
+    plain, stat, told, within,
 };
 
 fn pop(client: &Client, timeout: f64) -> JoinHandle<Result<Option<(String, String)>>> {
@@ -60,10 +60,10 @@ async fn dies_in_a_slice(forbidden: &str, is_fenced: bool) {
     let mut events = client.events();
     let call = pop(&client, 0.0);
     blocked(&server, 1).await;
-    let start = now();
+    let watch = Stopwatch::start();
     proxy.keep_acknowledging_with_dead_upstream().await.unwrap();
     disconnected(&mut events, Lane::Blocking).await;
-    assert!(start.elapsed() <= FAST, "{forbidden}: {:?}", start.elapsed());
+    watch.within(FAST, forbidden);
     proxy.heal().await.unwrap();
     // Its slice had ended when it was looked at: whether with an element is not known.
     let error = ended(call).await.unwrap_err();

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use romaine::{Backoff, Client, Config, Error, Event, EventStream, Incoming, Lane, Liveness, Subscription};
@@ -23,7 +24,7 @@ pub(crate) fn plain(address: SocketAddr) -> Config {
 pub(crate) fn fast(address: SocketAddr) -> Config {
     plain(address)
         .liveness(Liveness::fast())
-        .connect_timeout(Duration::from_millis(500))
+        .connect_timeout(Duration::from_millis(1_500))
         .handshake_timeout(Duration::from_secs(1))
 }
 
@@ -39,6 +40,43 @@ pub(crate) fn now() -> Instant {
 #[expect(clippy::disallowed_methods, reason = "a caller besides the test")]
 pub(crate) fn background<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     tokio::spawn(work)
+}
+
+/// Measures what is promised in seconds. A process that was itself stalled gives its peers their time anew (P1), so it
+/// looks for stalls of its own meanwhile, on the same thread as the client under test.
+pub(crate) struct Stopwatch {
+    start: Instant,
+    stalls: Arc<Mutex<Vec<Duration>>>,
+    witness: JoinHandle<()>,
+}
+
+impl Stopwatch {
+    const TICK: Duration = Duration::from_millis(20);
+
+    pub(crate) fn start() -> Self {
+        let stalls = Arc::new(Mutex::new(Vec::new()));
+        let found = stalls.clone();
+        let witness = background(async move {
+            loop {
+                let before = now();
+                tokio::time::sleep(Self::TICK).await;
+                let late_by = before.elapsed().saturating_sub(Self::TICK);
+                if late_by > Duration::from_millis(200) {
+                    found.lock().unwrap().push(late_by);
+                }
+            }
+        });
+        Self { start: now(), stalls, witness }
+    }
+
+    /// `limit` has not passed, not counting stalls of our own, each of which grants it anew.
+    pub(crate) fn within(self, limit: Duration, what: &str) {
+        let took = self.start.elapsed();
+        self.witness.abort();
+        let stalls = self.stalls.lock().unwrap();
+        let allowed = stalls.iter().fold(limit, |allowed, stall| allowed + *stall + limit);
+        assert!(took <= allowed, "{what} {took:?}, stalled for {stalls:?}");
+    }
 }
 
 /// Bounds a wait whose end is the point of a test.

@@ -1,0 +1,249 @@
+//! A blocking command on its connection: its reply, its probe, and its end when its caller has gone.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use romaine_commands::Request;
+use romaine_proto::{Ghost, GhostVerdict, Link, ProbeAnswer, retry};
+use romaine_resp::{Reader, ServerError, Token};
+use tokio::time::Sleep;
+
+use crate::asked::Asked;
+use crate::call::refusal;
+use crate::cells::{Ended, ReplyBytes};
+use crate::circuit::Ticketed;
+use crate::clock;
+use crate::dedicated::Dedicated;
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::probe;
+use crate::shared::Shared;
+
+/// What a reply means to a wait.
+pub(crate) enum Answer {
+    Nil,
+    Unblocked,
+    RoleChanged,
+    Passing(ServerError),
+    Other,
+}
+
+impl Answer {
+    pub(crate) fn of(bytes: &ReplyBytes) -> Self {
+        if let Some(error) = refusal(bytes) {
+            return match error.as_str() {
+                text if text.starts_with("UNBLOCKED client unblocked") => Self::Unblocked,
+                _ if error.code() == "UNBLOCKED" => Self::RoleChanged,
+                _ if retry::is_passing(&error) => Self::Passing(error),
+                _ => Self::Other,
+            };
+        }
+        match Reader::new(bytes.as_slice()).token() {
+            Ok(Token::Null) => Self::Nil,
+            _ => Self::Other,
+        }
+    }
+}
+
+pub(crate) enum Input {
+    Ended(Ended),
+    Probed(ProbeAnswer),
+    Timer,
+}
+
+pub(crate) type Fencing = Pin<Box<dyn Future<Output = Result<Option<GhostVerdict>>> + Send>>;
+
+type Probing = Pin<Box<dyn Future<Output = ProbeAnswer> + Send>>;
+
+/// A command on its connection. Dropped while the command is at the server, it cancels it there.
+pub(crate) struct UnderWay<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) dedicated: Option<Dedicated>,
+    pub(crate) ticketed: Option<Ticketed>,
+    pub(crate) ghost: Option<Ghost>,
+    /// The handshake was done: the command has been sent.
+    pub(crate) was_ready: bool,
+    pub(crate) server_until: Option<Instant>,
+    pub(crate) probing: Option<Probing>,
+    pub(crate) timer: Option<Pin<Box<Sleep>>>,
+    pub(crate) command: &'static str,
+    pub(crate) takes: bool,
+}
+
+impl<'a> UnderWay<'a> {
+    pub(crate) const fn new(shared: &'a Arc<Shared>, dedicated: Dedicated, command: &'static str, takes: bool) -> Self {
+        Self {
+            shared,
+            dedicated: Some(dedicated),
+            ticketed: None,
+            ghost: None,
+            was_ready: false,
+            server_until: None,
+            probing: None,
+            timer: None,
+            command,
+            takes,
+        }
+    }
+
+    pub(crate) fn issue(&mut self, request: &Request) -> Result<()> {
+        let Some(dedicated) = &self.dedicated else { return Err(Error::usage("no connection")) };
+        self.probing = None;
+        self.server_until = Asked::of(request).and_then(|asked| asked.timeout).map(|timeout| clock::now() + timeout);
+        self.ticketed = Some(dedicated.issue(request, true)?);
+        Ok(())
+    }
+
+    /// Who we are to the server, as soon as the handshake has told.
+    pub(crate) fn identify(&mut self) -> Option<u64> {
+        let dedicated = self.dedicated.as_ref()?;
+        let (client_id, address, run_id) = {
+            let state = dedicated.circuit.lock();
+            self.was_ready |= state.connection.link() == Link::Ready;
+            let run_id = self.ghost.is_none().then(|| state.run_id.as_deref().map(str::to_owned)).flatten();
+            (state.client_id?, state.local_address, run_id)
+        };
+        if self.ghost.is_none() {
+            self.ghost = Some(Ghost { client_id, run_id, address: address.map(|address| address.to_string()) });
+        }
+        Some(client_id)
+    }
+
+    pub(crate) fn probe(&mut self) {
+        let Some(client_id) = self.identify() else {
+            self.probing = Some(Box::pin(async { ProbeAnswer::Lost }));
+            return;
+        };
+        self.probing = Some(Box::pin(probe::probe(self.shared.clone(), client_id)));
+    }
+
+    pub(crate) async fn next(&mut self, at: Option<Instant>) -> Input {
+        std::future::poll_fn(|cx| self.poll_next(cx, at)).await
+    }
+
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<Input> {
+        if let Some(ended) = self.poll_ended(cx) {
+            return Poll::Ready(Input::Ended(ended));
+        }
+        if let Some(probing) = &mut self.probing
+            && let Poll::Ready(answer) = probing.as_mut().poll(cx)
+        {
+            self.probing = None;
+            return Poll::Ready(Input::Probed(answer));
+        }
+        let Some(at) = at else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));
+        if timer.deadline() != at.into() {
+            timer.as_mut().reset(at.into());
+        }
+        timer.as_mut().poll(cx).map(|()| Input::Timer)
+    }
+
+    pub(crate) fn poll_ended(&mut self, cx: &Context<'_>) -> Option<Ended> {
+        self.identify();
+        let (dedicated, ticketed) = (self.dedicated.as_ref()?, self.ticketed?);
+        let ended = dedicated.circuit.collect(ticketed, cx.waker())?;
+        self.ticketed = None;
+        Some(ended)
+    }
+
+    /// Waits for whatever still comes; for ever if nothing can.
+    pub(crate) async fn late_reply(&mut self) -> Ended {
+        std::future::poll_fn(|cx| self.poll_ended(cx).map_or(Poll::Pending, Poll::Ready)).await
+    }
+
+    /// The connection is free again: it is kept for the next command.
+    pub(crate) fn keep(&mut self) {
+        if self.ticketed.is_none()
+            && let Some(dedicated) = self.dedicated.take()
+        {
+            self.shared.pool.give(dedicated, self.shared.config.blocking_idle_max);
+        }
+    }
+
+    /// Nothing is to be cancelled any more. What the kernel still holds of the command must not arrive later.
+    pub(crate) fn give_up(&mut self) {
+        let Some(dedicated) = self.dedicated.take() else { return };
+        if let Some(ticketed) = self.ticketed.take() {
+            dedicated.circuit.abandon(ticketed);
+        }
+        dedicated.circuit.lock().aborting = true;
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let (Some(dedicated), Some(ticketed)) = (self.dedicated.take(), self.ticketed.take()) else { return };
+        if self.shared.is_closed() {
+            return;
+        }
+        let ghost = self.ghost.clone();
+        self.shared.spawn(cancel(self.shared.clone(), dedicated, ticketed, ghost, self.command, self.takes));
+    }
+}
+
+/// Ends a blocking command whose caller has gone, so that it takes nothing any more; says so if it just had.
+async fn cancel(
+    shared: Arc<Shared>,
+    dedicated: Dedicated,
+    ticketed: Ticketed,
+    ghost: Option<Ghost>,
+    command: &'static str,
+    takes: bool,
+) {
+    let grace = shared.config.liveness.probe_grace;
+    let lost = || {
+        if takes {
+            shared.events.tell(Event::ElementMayBeLost { command });
+        }
+    };
+    let Some(ghost) = ghost else {
+        // The handshake was not even done: the command has not been sent, and never will be.
+        dedicated.circuit.abandon(ticketed);
+        return;
+    };
+    if shared.probes.is_granted(&shared).await {
+        let answer = probe::probe(shared.clone(), ghost.client_id).await;
+        if matches!(answer, ProbeAnswer::Unblocked | ProbeAnswer::NotBlocked)
+            && let Ok(ended) = tokio::time::timeout(grace, dedicated.circuit.outcome(ticketed)).await
+        {
+            if let Ended::Reply(bytes) = ended {
+                if matches!(Answer::of(&bytes), Answer::Other) && refusal(&bytes).is_none() {
+                    lost();
+                }
+                shared.pool.give(dedicated, shared.config.blocking_idle_max);
+            }
+            return;
+        }
+        if answer == ProbeAnswer::Unblocked {
+            return;
+        }
+    } else {
+        // Closing is the best fence there is without permissions: on a living path the server drops the client within
+        // 50 ms. What arrives before that is lost, and told.
+        let ended = tokio::time::timeout(Duration::from_millis(20), dedicated.circuit.outcome(ticketed)).await;
+        if matches!(ended, Ok(Ended::Reply(_))) {
+            lost();
+        }
+        return;
+    }
+    let asking = shared.clone();
+    let fencing = Box::pin(async move { probe::fence(&asking, &ghost).await });
+    fence_in_the_end(&shared, fencing, command, takes).await;
+}
+
+/// Fences a ghost whose caller has gone, however long the outage is; says what became of it.
+pub(crate) async fn fence_in_the_end(shared: &Arc<Shared>, fencing: Fencing, command: &'static str, takes: bool) {
+    let verdict = match fencing.await {
+        Ok(Some(verdict)) => verdict,
+        Ok(None) => GhostVerdict::Stranger,
+        Err(_closed) => return,
+    };
+    shared.events.tell(Event::GhostFenced { command, verdict });
+    if verdict.may_have_lost() && takes {
+        shared.events.tell(Event::ElementMayBeLost { command });
+    }
+}
