@@ -31,7 +31,7 @@ fn run_tests(args: &[String], skipped: &PathBuf) -> Result<Summary> {
     let mut command = cargo::command(&["test", "--workspace", "--no-fail-fast"]);
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         // Most tests wait for real time-outs of real servers: more of them at once than there are cores.
-        command.env("RUST_TEST_THREADS", "6");
+        command.env("RUST_TEST_THREADS", "4");
     }
     let mut child =
         command.args(args).env(SKIPPED, skipped).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;

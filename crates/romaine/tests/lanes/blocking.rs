@@ -85,7 +85,7 @@ async fn a_time_out_is_nil_when_it_passes_and_never_before() {
             let took = start.elapsed();
             assert!(popped.is_none());
             assert!(took + Duration::from_millis(2) >= timeout, "{took:?} instead of {timeout:?}");
-            assert!(took <= timeout + Duration::from_millis(400), "{took:?} instead of {timeout:?}");
+            assert!(took <= timeout + PATIENCE, "{took:?} instead of {timeout:?}");
         });
     }
     while let Some(call) = calls.join_next().await {
@@ -103,13 +103,13 @@ async fn a_time_out_ends_the_call_in_an_outage_too() {
     let start = now();
     proxy.keep_acknowledging_with_dead_upstream().await.unwrap();
     let error = ended(call).await.unwrap_err();
-    assert!(start.elapsed() <= Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(start.elapsed() <= PATIENCE, "{:?}", start.elapsed());
     assert_eq!((error.kind(), error.delivery()), (ErrorKind::Timeout, Delivery::Unknown), "{error}");
     assert!(error.may_have_lost_element());
     // And one that cannot even start.
     let start = now();
     let error = ended(pop(&client, 0.5)).await.unwrap_err();
-    assert!(start.elapsed() <= Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() <= PATIENCE, "{:?}", start.elapsed());
     assert_eq!((error.kind(), error.delivery()), (ErrorKind::Timeout, Delivery::NotSent), "{error}");
     assert!(!error.may_have_lost_element());
     // The ghost is fenced when the path is back; nothing is lost to it.
