@@ -46,7 +46,7 @@ impl Peer for Romaine {
     }
 
     async fn mget(&mut self, keys: &[String]) -> Result<usize> {
-        let values = self.0.mget::<Vec<String>>(keys).await?;
+        let values = self.0.mget::<String>(keys).await?;
         Ok(values.len())
     }
 
