@@ -140,8 +140,9 @@ pub enum Event {
         /// What became of it.
         verdict: GhostVerdict,
     },
-    /// An element may have been handed to nobody: a ghost was served, or a blocking call was dropped while its reply
-    /// was on its way.
+    /// An element may have been handed to nobody: a ghost was served, a blocking call was dropped while its reply was
+    /// on its way, or the server closed the connection of one (it discards a reply that it has not written yet; the
+    /// call itself goes on waiting).
     ElementMayBeLost {
         /// The command.
         command: &'static str,

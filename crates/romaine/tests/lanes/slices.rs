@@ -157,5 +157,6 @@ async fn a_sliced_pop_survives_kills_and_restarts() {
     blocked(&server, 1).await;
     ask(&server, &["LPUSH", "q", "job"]).await;
     assert_eq!(ended(call).await.unwrap().unwrap().1, "job");
-    assert!(!told(&mut events).iter().any(|event| matches!(event, Event::ElementMayBeLost { .. })));
+    // The server may have discarded a reply with the connection: the call goes on, and that is told.
+    assert!(told(&mut events).iter().any(|event| matches!(event, Event::ElementMayBeLost { .. })));
 }

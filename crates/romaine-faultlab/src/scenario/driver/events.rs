@@ -26,6 +26,7 @@ fn observation(event: Event) -> Option<Observation> {
         }
         Event::ConnectAttempt { lane, after, .. } => Observation::Attempt { link: link(lane), after },
         Event::Activated { lane, .. } => Observation::Activated { link: link(lane) },
+        Event::ElementMayBeLost { .. } => Observation::ElementMayBeLost,
         Event::GhostFenced { verdict, .. } => Observation::Fenced { verdict: format!("{verdict:?}") },
         Event::Stalled { lane, late_by } => Observation::Stalled { link: link(lane), late_by },
         Event::Lagged(missed) => Observation::Trouble(format!("{missed} events were missed")),

@@ -18,9 +18,8 @@ pub(super) async fn consume(ground: Ground) {
                 Err(_) => ground.witness.tell(Observation::Trouble(format!("not an element: {value}"))).await,
             },
             Ok(None) => ground.witness.tell(Observation::Trouble("BRPOP jobs 0 answered nil".into())).await,
-            Err(error) if error.may_have_lost_element() => {
-                ground.witness.tell(Observation::ElementMayBeLost).await;
-            }
+            // The event that comes with it is counted.
+            Err(error) if error.may_have_lost_element() => {}
             Err(error) => {
                 ground.witness.tell(Observation::Trouble(format!("the consumer: {error}"))).await;
                 tokio::time::sleep(Duration::from_millis(100)).await;
