@@ -26,9 +26,9 @@ use crate::under_way::{Answer, Fencing, Input, UnderWay, fence_in_the_end};
 /// What an end of stream means in the middle of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndOfStream {
-    /// That nothing is missing: the server sends it after every reply. Between us and the server a proxy that dies can
-    /// make it untrue; to doubt it would be a false alarm with every restart and every idle connection closed.
-    NothingMissing,
+    /// The call goes on elsewhere. What the server may have discarded with the connection is told as an event: an error
+    /// would end every consumer at every restart.
+    GoesOn,
     /// Nothing: the caller has another way to find out.
     Unknown,
 }
@@ -249,7 +249,7 @@ impl Course<'_> {
         // loop lose the element (fault lab, F07 "just served"). That cannot be known here, so it is told.
         if under_way.dedicated.as_ref().is_some_and(|dedicated| dedicated.circuit.lock().orderly_end) {
             return match self.end_of_stream {
-                EndOfStream::NothingMissing => {
+                EndOfStream::GoesOn => {
                     if self.takes() {
                         self.shared.events.tell(Event::ElementMayBeLost { command: self.request.spec().name });
                     }

@@ -206,7 +206,7 @@ impl Raw<'_> {
     #[cold]
     fn start_blocking(&mut self) -> Option<Result<ReplyBytes>> {
         let (shared, request) = (self.target.shared.clone(), Box::new(self.request.clone()));
-        let course = blocking::run(shared, request, self.patience, EndOfStream::NothingMissing);
+        let course = blocking::run(shared, request, self.patience, EndOfStream::GoesOn);
         self.state = State::Blocking(Box::pin(course));
         None
     }
