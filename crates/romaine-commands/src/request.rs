@@ -156,6 +156,41 @@ impl Request {
         }
     }
 
+    /// The same keys without a list: nothing is allocated, and nothing behind the last key is looked at.
+    pub fn keys_iter(&self) -> impl Iterator<Item = &[u8]> {
+        let args = self.args as usize;
+        let mut store = usize::MAX;
+        let (first, end, step) = match self.spec.keys {
+            KeySpec::None | KeySpec::Unknown => (0, 0, 1),
+            KeySpec::Range { first, last, step } => {
+                let end = match usize::try_from(last) {
+                    Ok(last) => last + 1,
+                    Err(_negative) => (args + 1).saturating_sub(usize::from(last.unsigned_abs())),
+                };
+                (usize::from(first), end, usize::from(step.max(1)))
+            }
+            KeySpec::Counted { count, first } => {
+                let first = usize::from(first);
+                (first, first.saturating_add(self.number(usize::from(count))), 1)
+            }
+            KeySpec::StoreCounted { store: destination, count, first } => {
+                store = usize::from(destination);
+                let first = usize::from(first);
+                (first, first.saturating_add(self.number(usize::from(count))), 1)
+            }
+            KeySpec::AfterKeyword { keyword } => {
+                let word = self.args().position(|arg| arg.eq_ignore_ascii_case(keyword.as_bytes()));
+                let first = word.map_or(args, |word| word + 1);
+                (first, first + args.saturating_sub(first) / 2, 1)
+            }
+        };
+        let end_of_all = if store == usize::MAX { end } else { end.max(store + 1) };
+        self.args().take(end_of_all).enumerate().filter_map(move |(place, arg)| {
+            let is_key = place == store || (place >= first && place < end && (place - first).is_multiple_of(step));
+            is_key.then_some(arg)
+        })
+    }
+
     /// The number at `index`; zero when there is none.
     fn number(&self, index: usize) -> usize {
         self.arg(index).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()).unwrap_or(0)

@@ -34,6 +34,11 @@ pub struct Greeting {
     pub library: Option<(&'static str, &'static str)>,
     /// Whether to ask for the server's `run_id` (INFO server; refusals are ignored).
     pub run_id: bool,
+    /// Whether the server must be a primary: a replica ends the handshake with [`HandshakeError::WrongRole`], before any
+    /// caller's byte is sent.
+    pub primary: bool,
+    /// Whether to send READONLY: a Cluster's replica then answers reads itself.
+    pub read_only: bool,
 }
 
 impl fmt::Debug for Greeting {
@@ -60,17 +65,28 @@ pub struct ServerIdentity {
     pub version: Option<String>,
     /// `standalone`, `sentinel` or `cluster` (RESP3 only).
     pub mode: Option<String>,
-    /// `master` or `replica` (RESP3 only).
+    /// `master`, `replica` or `slave` (RESP3, or where it was asked for).
     pub role: Option<String>,
     /// The server's number for this connection: what CLIENT KILL ID and CLIENT UNBLOCK take.
     pub client_id: Option<u64>,
     /// Changes with every start of the server process, where it was asked for and allowed.
     pub run_id: Option<String>,
+    /// The availability zone (Valkey 8.1 and later, where it is configured).
+    pub zone: Option<String>,
 }
 
 impl ServerIdentity {
     const fn new(protocol: Protocol) -> Self {
-        Self { protocol, server: None, version: None, mode: None, role: None, client_id: None, run_id: None }
+        Self {
+            protocol,
+            server: None,
+            version: None,
+            mode: None,
+            role: None,
+            client_id: None,
+            run_id: None,
+            zone: None,
+        }
     }
 }
 
@@ -91,6 +107,10 @@ pub enum Step {
     LibraryVersion,
     /// SELECT.
     Select,
+    /// READONLY, on a Cluster's replica.
+    ReadOnly,
+    /// ROLE, where HELLO did not tell it.
+    Role,
     /// INFO server, for the run id.
     RunId,
     /// PING: does it really answer (RESP2 has no HELLO to show it)?
@@ -108,6 +128,8 @@ impl Step {
             Self::SetName => "CLIENT SETNAME",
             Self::LibraryName | Self::LibraryVersion => "CLIENT SETINFO",
             Self::Select => "SELECT",
+            Self::ReadOnly => "READONLY",
+            Self::Role => "ROLE",
             Self::RunId => "INFO",
             Self::Ping => "PING",
         }
@@ -116,8 +138,11 @@ impl Step {
     /// Whether the connection can do without it: older servers and narrow ACLs refuse these.
     const fn is_optional(self) -> bool {
         match self {
-            Self::LibraryName | Self::LibraryVersion | Self::RunId | Self::ClientId | Self::SetName => true,
-            Self::Hello | Self::Auth | Self::Select | Self::Ping => false,
+            // Where ROLE is refused the first READONLY tells.
+            Self::LibraryName | Self::LibraryVersion | Self::RunId | Self::ClientId | Self::SetName | Self::Role => {
+                true
+            }
+            Self::Hello | Self::Auth | Self::Select | Self::ReadOnly | Self::Ping => false,
         }
     }
 }
@@ -140,6 +165,11 @@ pub enum HandshakeError {
         /// The type that came.
         found: &'static str,
     },
+    /// A primary was asked for, and this is none.
+    WrongRole {
+        /// What it says it is.
+        found: String,
+    },
 }
 
 impl HandshakeError {
@@ -152,7 +182,7 @@ impl HandshakeError {
                     || *step == Step::Auth
                     || error.as_str().contains("invalid password")
             }
-            Self::Unexpected { .. } => false,
+            Self::Unexpected { .. } | Self::WrongRole { .. } => false,
         }
     }
 }
@@ -162,6 +192,7 @@ impl fmt::Display for HandshakeError {
         match self {
             Self::Refused { step, error } => write!(f, "the server refused {}: {error}", step.command()),
             Self::Unexpected { step, found } => write!(f, "the server answered {} with a {found}", step.command()),
+            Self::WrongRole { found } => write!(f, "the server is no primary: it says that it is a {found}"),
         }
     }
 }
@@ -227,7 +258,17 @@ impl Handshake {
                 return None;
             }
         }
-        Some(Ok(self.identity.clone()))
+        Some(self.judged())
+    }
+
+    /// Whether it is the server that was asked for.
+    fn judged(&self) -> Result<ServerIdentity, HandshakeError> {
+        match self.identity.role.as_deref() {
+            Some(found) if self.greeting.primary && found != "master" => {
+                Err(HandshakeError::WrongRole { found: found.to_owned() })
+            }
+            _ => Ok(self.identity.clone()),
+        }
     }
 
     /// A reply arrived before the next step was sent: a server that turns everybody away at the door (`maxclients`,
@@ -267,7 +308,21 @@ impl Handshake {
                 }
                 Ok(())
             }
-            Step::Auth | Step::Select | Step::SetName | Step::LibraryName | Step::LibraryVersion | Step::Ping => {
+            Step::Role => {
+                if let Token::Array(1..) = token
+                    && let Ok(Token::Bulk(role)) = reader.token()
+                {
+                    self.identity.role = Some(String::from_utf8_lossy(role).into_owned());
+                }
+                Ok(())
+            }
+            Step::Auth
+            | Step::Select
+            | Step::ReadOnly
+            | Step::SetName
+            | Step::LibraryName
+            | Step::LibraryVersion
+            | Step::Ping => {
                 match token {
                     Token::Simple(_) => Ok(()),
                     // RESP2's PING on a connection that somebody put into subscribed mode.
@@ -290,6 +345,7 @@ impl Handshake {
                 b"version" => self.identity.version = text(),
                 b"mode" => self.identity.mode = text(),
                 b"role" => self.identity.role = text(),
+                b"availability_zone" => self.identity.zone = text().filter(|zone| !zone.is_empty()),
                 b"id" => self.identity.client_id = value.as_integer().and_then(|id| u64::try_from(id).ok()),
                 b"proto" if value.as_integer() == Some(2) => self.identity.protocol = Protocol::Resp2,
                 _ => {}
@@ -347,6 +403,12 @@ impl Handshake {
         if greeting.database != 0 {
             self.send(Step::Select, &["SELECT", &greeting.database.to_string()], out);
         }
+        if greeting.read_only {
+            self.send(Step::ReadOnly, &["READONLY"], out);
+        }
+        if greeting.primary && self.identity.role.is_none() {
+            self.send(Step::Role, &["ROLE"], out);
+        }
         if greeting.run_id {
             self.send(Step::RunId, &["INFO", "server"], out);
         }
@@ -394,6 +456,39 @@ mod tests {
             commands.push(words.join(" "));
         }
         commands
+    }
+
+    fn over(handshake: &mut Handshake, frames: &[&[u8]]) -> Result<ServerIdentity, HandshakeError> {
+        let mut out = BytesMut::new();
+        frames.iter().find_map(|frame| handshake.reply(frame, &mut out)).unwrap()
+    }
+
+    #[test]
+    fn a_replica_is_refused_where_a_primary_was_asked_for() {
+        let wants = |protocol| Greeting { protocol, primary: true, ..Greeting::default() };
+        let wrong = Err(HandshakeError::WrongRole { found: "slave".into() });
+        let mut out = BytesMut::new();
+        let mut resp3 = Handshake::start(wants(Protocol::Resp3), &mut out);
+        assert_eq!(over(&mut resp3, &[b"%1\r\n$4\r\nrole\r\n$5\r\nslave\r\n"]), wrong);
+        let mut resp2 = Handshake::start(wants(Protocol::Resp2), &mut out);
+        let slave = b"*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:6379\r\n$9\r\nconnected\r\n:14\r\n";
+        assert_eq!(over(&mut resp2, &[b"+PONG\r\n", b":7\r\n", slave]), wrong);
+        let mut primary = Handshake::start(wants(Protocol::Resp2), &mut out);
+        let master = b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n";
+        assert_eq!(over(&mut primary, &[b"+PONG\r\n", b":7\r\n", master]).unwrap().role.as_deref(), Some("master"));
+        // Where ROLE is not permitted the first READONLY tells.
+        let mut unknown = Handshake::start(wants(Protocol::Resp2), &mut out);
+        assert!(over(&mut unknown, &[b"+PONG\r\n", b":7\r\n", b"-NOPERM no\r\n"]).is_ok());
+    }
+
+    #[test]
+    fn readonly_is_part_of_the_greeting_and_of_every_reconnect() {
+        let mut out = BytesMut::new();
+        let mut handshake = Handshake::start(Greeting { read_only: true, ..Greeting::default() }, &mut out);
+        out.clear();
+        assert_eq!(handshake.reply(HELLO, &mut out), None);
+        assert_eq!(sent(&mut out), ["READONLY"]);
+        assert!(handshake.reply(b"+OK\r\n", &mut out).unwrap().is_ok());
     }
 
     #[test]

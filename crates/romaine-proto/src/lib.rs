@@ -31,6 +31,7 @@ mod liveness;
 mod reconnect;
 pub mod retry;
 mod subscriptions;
+pub mod topology;
 mod wait;
 
 pub use backoff::{Backoff, Delay};
@@ -43,4 +44,10 @@ pub use handshake::{Greeting, Handshake, HandshakeError, Protocol, ServerIdentit
 pub use liveness::{Keepalive, Liveness, Verdict, Watchdog};
 pub use reconnect::Reconnect;
 pub use subscriptions::{Delivered, Refused, SubscriptionKind, Subscriptions, subscription_request};
+pub use topology::{
+    AddressError, Agreement, Candidate, ClusterAnswer, ClusterNode, ClusterView, MergeError, NodeAddress, Part,
+    ReadFrom, Redirect, Refresh, RefreshSettings, Reroute, Route, SENTINEL_EVENTS, SLOTS, SentinelAnswer,
+    SentinelEvent, SentinelView, ShardView, Trigger, ViewError, agree, merge, redirect_of, reroute, sentinel_event,
+    slot_of, split,
+};
 pub use wait::{Action, Outcome, ProbeAnswer, Wait, WaitSettings};

@@ -83,12 +83,18 @@ pub fn refused(policy: RetryPolicy, error: &ServerError, attempt: u32, random: &
     if matches!(policy, RetryPolicy::Never | RetryPolicy::Unsent) || !is_passing(error) {
         return Decision::GiveUp;
     }
-    // 10 ms doubling to half a second, full jitter over the upper half: a server that loads for minutes is asked twice
-    // a second by each caller, not more.
+    Decision::After(pause(attempt, random))
+}
+
+/// How long to wait before asking again what cannot be served now; `attempt` counts from 0.
+///
+/// 10 ms doubling to half a second, full jitter over the upper half: a server that loads for minutes is asked twice a
+/// second by each caller, not more.
+#[must_use]
+pub fn pause(attempt: u32, random: &mut fastrand::Rng) -> Duration {
     let ceiling = Duration::from_millis(10).saturating_mul(1 << attempt.min(6)).min(Duration::from_millis(500));
     let half = ceiling / 2;
-    let jitter = random.u64(0..=u64::try_from(half.as_micros()).unwrap_or(0));
-    Decision::After(half + Duration::from_micros(jitter))
+    half + Duration::from_micros(random.u64(0..=u64::try_from(half.as_micros()).unwrap_or(0)))
 }
 
 #[cfg(test)]

@@ -195,6 +195,19 @@ impl Subscriptions {
         }
     }
 
+    /// Since when a topic has not been in force, once it had been.
+    #[must_use]
+    pub fn interrupted_since(&self, kind: SubscriptionKind, topic: &Bytes) -> Option<Instant> {
+        self.wanted.get(&(kind, topic.clone()))?.interrupted
+    }
+
+    /// The topic was in force elsewhere until `since`. An earlier interruption stands.
+    pub fn interrupted(&mut self, kind: SubscriptionKind, topic: &Bytes, since: Instant) {
+        if let Some(entry) = self.wanted.get_mut(&(kind, topic.clone())) {
+            entry.interrupted = Some(entry.interrupted.map_or(since, |known| known.min(since)));
+        }
+    }
+
     /// A connection is ready: everything wanted, in requests of at most `chunk` topics.
     #[must_use]
     pub fn restore(&mut self, chunk: usize) -> Vec<(SubscriptionKind, Vec<Bytes>)> {

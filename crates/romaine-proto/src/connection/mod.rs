@@ -42,6 +42,8 @@ pub struct Connection {
     line: Line,
     /// What [`Self::next_timeout`] last said: an earlier deadline must wake the driver.
     announced: Option<Instant>,
+    /// Until then nothing is handed over.
+    held_until: Option<Instant>,
 }
 
 impl fmt::Debug for Connection {
@@ -76,6 +78,7 @@ impl Connection {
             liveness,
             line: Line::default(),
             announced: None,
+            held_until: None,
         }
     }
 
@@ -169,6 +172,7 @@ impl Connection {
     pub fn has_outgoing(&self) -> bool {
         !self.handshake_out.is_empty()
             || (self.link == Link::Ready
+                && self.held_until.is_none()
                 && self.line.has_outgoing()
                 && self.line.in_flight() < self.limits.in_flight_max)
     }
@@ -178,10 +182,21 @@ impl Connection {
         if !self.handshake_out.is_empty() {
             into.unsplit(self.handshake_out.split());
         }
-        if self.link == Link::Ready && self.line.has_outgoing() {
+        if self.link == Link::Ready && self.held_until.is_none() && self.line.has_outgoing() {
             self.line.take(now, self.limits.in_flight_max, into);
             self.watch(now);
         }
+    }
+
+    /// Hands nothing over until `until`: a failover is about to give the server's role to another, and what the server
+    /// acknowledges from now on would be lost with it. Requests queue meanwhile.
+    pub fn hold(&mut self, until: Instant) {
+        self.held_until = Some(until);
+    }
+
+    /// The end of [`hold`](Self::hold); whether it was one.
+    pub fn release(&mut self) -> bool {
+        self.held_until.take().is_some()
     }
 
     /// Tells the watchdog what is unanswered.
@@ -204,7 +219,8 @@ impl Connection {
     pub fn next_timeout(&mut self) -> Option<Instant> {
         let watchdog =
             if matches!(self.link, Link::Greeting | Link::Ready) { self.watchdog.next_timeout() } else { None };
-        self.announced = [self.line.earliest_deadline(), watchdog, self.handshake_deadline].into_iter().flatten().min();
+        let deadlines = [self.line.earliest_deadline(), watchdog, self.handshake_deadline, self.held_until];
+        self.announced = deadlines.into_iter().flatten().min();
         self.announced
     }
 
@@ -213,6 +229,9 @@ impl Connection {
     /// # Errors
     /// When the connection is dead; the driver closes it with that reason.
     pub fn timeout(&mut self, now: Instant, out: &mut impl Outcomes) -> Result<(), CloseReason> {
+        if self.held_until.is_some_and(|until| until <= now) {
+            self.held_until = None;
+        }
         if self.line.earliest_deadline().is_some_and(|earliest| earliest <= now) {
             self.line.expire(now, out);
         }
@@ -257,6 +276,7 @@ impl Connection {
         self.handshake = None;
         self.handshake_deadline = None;
         self.handshake_out.clear();
+        self.held_until = None;
         // A failed attempt to connect leaves the queue as it is: its requests wait for the next one, or their deadline.
         if was_up || for_good {
             let kind = if for_good { FailureKind::Closed } else { FailureKind::Disconnected };

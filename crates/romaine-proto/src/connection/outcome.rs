@@ -76,6 +76,8 @@ pub enum CloseReason {
     HandshakeTimeout(&'static str),
     /// We closed it.
     Ours,
+    /// We left it, because another server has its role, or to find out which server has its address now.
+    Left,
 }
 
 /// Receives what a connection decides. Called synchronously, in the order of the bytes.

@@ -1,0 +1,39 @@
+//! Which node a request goes to, and when that must be asked anew: the decisions for Sentinel, primary/replica and
+//! Cluster.
+//!
+//! | file | decides |
+//! |---|---|
+//! | [`slot_of`], [`Route`] | where a request may go in a cluster |
+//! | [`split`], [`merge`] | how a request for several slots or nodes becomes several, and their replies one |
+//! | [`reroute`] | what an error reply says about the node that gave it |
+//! | [`ClusterView`] | who owns a slot, when nodes disagree |
+//! | [`agree`], [`sentinel_event`] | who is the primary, when Sentinels disagree; what their events mean |
+//! | [`Refresh`] | when to ask again |
+//! | [`ReadFrom`] | which node of a shard reads |
+
+mod address;
+mod cluster;
+mod cluster_answer;
+mod fields;
+mod reading;
+mod redirect;
+mod refresh;
+mod route;
+mod scatter;
+mod sentinel;
+mod sentinel_event;
+mod slot;
+mod view_error;
+
+pub use address::{AddressError, NodeAddress};
+pub use cluster::{ClusterView, ShardView};
+pub use cluster_answer::{ClusterAnswer, ClusterNode};
+pub use reading::{Candidate, ReadFrom};
+pub use redirect::{Redirect, Reroute, redirect_of, reroute};
+pub use refresh::{Refresh, RefreshSettings, Trigger};
+pub use route::Route;
+pub use scatter::{MergeError, Part, merge, split};
+pub use sentinel::{Agreement, SentinelAnswer, SentinelView, agree};
+pub use sentinel_event::{SENTINEL_EVENTS, SentinelEvent, sentinel_event};
+pub use slot::{SLOTS, slot_of};
+pub use view_error::ViewError;
