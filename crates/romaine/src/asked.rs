@@ -1,15 +1,13 @@
 //! What a blocking request asks for: how long, and after which entry.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use romaine_commands::{Request, Wait as WaitArgument, cmd};
 use romaine_proto::Liveness;
 
-use crate::call::{Target, ask};
+use crate::call::{Place, ask_in};
 use crate::circuit::Patience;
 use crate::error::Result;
-use crate::shared::Shared;
 
 /// How long a blocking request may take on a connection that is not probed: the server's own time-out and the grace for
 /// its timer. `None`: for ever.
@@ -60,7 +58,7 @@ impl Asked {
 
 /// `XREAD … $` means "after the newest entry now". Resolved once: asked again in every slice it would skip what came
 /// between two slices.
-pub(crate) async fn resolve_last_ids(shared: &Arc<Shared>, mut request: Box<Request>) -> Result<Box<Request>> {
+pub(crate) async fn resolve_last_ids(place: Place<'_>, mut request: Box<Request>) -> Result<Box<Request>> {
     if request.spec().name != "XREAD" {
         return Ok(request);
     }
@@ -78,7 +76,7 @@ pub(crate) async fn resolve_last_ids(shared: &Arc<Shared>, mut request: Box<Requ
             .arg("-")
             .arg("COUNT")
             .arg(1);
-        let entries = ask(Target::of(shared, &shared.commands), last, Patience::Default).await?;
+        let entries = ask_in(place, last, Patience::Default).await?;
         let id = entries.into_iter().next().map_or_else(|| "0-0".to_owned(), |(id, _)| id);
         *request = request.with_arg(streams + 1 + half + index, id.as_bytes());
     }

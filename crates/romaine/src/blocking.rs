@@ -9,18 +9,23 @@ use std::time::{Duration, Instant};
 
 use romaine_commands::{Flags, Request};
 use romaine_proto::{
-    Action, FailureKind, GhostVerdict, Lane as WireLane, Outcome, ProbeAnswer, Reconnect, Wait, WaitSettings, retry,
+    Action, FailureKind, GhostVerdict, Lane as WireLane, Outcome, ProbeAnswer, Reconnect, Trigger, Wait, WaitSettings,
+    retry,
 };
+use romaine_resp::ServerError;
 
 use crate::asked::{Asked, resolve_last_ids};
+use crate::call::{Place, Target};
 use crate::cells::{Ended, ReplyBytes};
 use crate::circuit::Patience;
 use crate::clock;
+use crate::common::Common;
 use crate::dedicated::Dedicated;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::{Event, Lane};
+use crate::fleet::{Elsewhere, Fleet, Way};
 use crate::probe;
-use crate::shared::Shared;
+use crate::server::Server;
 use crate::under_way::{Answer, Fencing, Input, UnderWay, fence_in_the_end};
 
 /// What an end of stream means in the middle of a wait.
@@ -33,9 +38,54 @@ pub(crate) enum EndOfStream {
     Unknown,
 }
 
+/// Which server a course begins at, and goes on at.
+#[derive(Debug, Clone)]
+pub(crate) enum Router {
+    One(Arc<Server>),
+    Fleet(Arc<Fleet>),
+}
+
+impl Router {
+    pub(crate) fn of(place: Place<'_>) -> Self {
+        match place {
+            Place::At(target) => Self::One(target.server.clone()),
+            Place::Fleet(fleet) => Self::Fleet(fleet.clone()),
+        }
+    }
+
+    pub(crate) fn common(&self) -> &Arc<Common> {
+        match self {
+            Self::One(server) => &server.common,
+            Self::Fleet(fleet) => &fleet.common,
+        }
+    }
+
+    pub(crate) fn place(&self) -> Place<'_> {
+        match self {
+            Self::One(server) => Place::At(Target::of(server, &server.commands)),
+            Self::Fleet(fleet) => Place::Fleet(fleet),
+        }
+    }
+
+    /// The server for `request` now.
+    fn server(&self, request: &Request) -> Result<Arc<Server>> {
+        let nobody =
+            || Error::new(ErrorKind::Unavailable, Delivery::NotSent, "no server of the topology serves it at present");
+        match self {
+            Self::One(server) => Ok(server.clone()),
+            Self::Fleet(fleet) => match fleet.way(request) {
+                Way::To(server) => Ok(server),
+                Way::Impossible(why) => Err(Error::usage(why)),
+                Way::Scattered(_) => Err(Error::usage("it blocks, and its keys are in different slots")),
+                Way::Nowhere => Err(nobody()),
+            },
+        }
+    }
+}
+
 /// Runs a blocking command. `patience` is the caller's own limit besides the command's time-out.
 pub(crate) async fn run(
-    shared: Arc<Shared>,
+    router: Router,
     request: Box<Request>,
     patience: Patience,
     end_of_stream: EndOfStream,
@@ -45,26 +95,26 @@ pub(crate) async fn run(
             "it waits for what its own connection wrote: use client.exclusive() for the writes and for it",
         ));
     }
-    let _place = Place::take(&shared)?;
+    let _seat = Seat::take(router.common())?;
     // What is rare is boxed: a blocked call carries only what it needs to wait.
-    let request = Box::pin(resolve_last_ids(&shared, request)).await?;
+    let request = Box::pin(resolve_last_ids(router.place(), request)).await?;
     let now = clock::now();
     let Some(asked) = Asked::of(&request) else {
-        return once(&shared, &request).await;
+        return once(&router.server(&request)?, &request).await;
     };
     let own = match patience {
         Patience::For(limit) => limit.map(|limit| now + limit),
         Patience::Until(deadline) => deadline,
         Patience::Default => None,
     };
-    let server = asked.timeout.map(|timeout| now + timeout);
-    let deadline = [own, server].into_iter().flatten().min();
-    let course = Course { shared: &shared, request: &request, asked, deadline, own, end_of_stream };
+    let of_command = asked.timeout.map(|timeout| now + timeout);
+    let deadline = [own, of_command].into_iter().flatten().min();
+    let course = Course { router: &router, request: &request, asked, deadline, own, end_of_stream };
     course.run().await
 }
 
 struct Course<'a> {
-    shared: &'a Arc<Shared>,
+    router: &'a Router,
     request: &'a Request,
     asked: Asked,
     /// When the wait is over: the command's time-out or the caller's limit.
@@ -85,33 +135,29 @@ enum Part {
 
 impl Course<'_> {
     async fn run(self) -> Result<ReplyBytes> {
-        let config = &self.shared.config;
+        let common = self.router.common();
+        let config = &common.config;
         let mut reconnect = Reconnect::new(config.backoff.clone(), config.stable_after, fastrand::Rng::new());
         loop {
-            let dedicated = match self.connection().await {
-                Ok(dedicated) => dedicated,
+            let (server, dedicated) = match self.connection().await {
+                Ok(connected) => connected,
                 Err(error) => {
-                    if self.shared.is_closed() {
+                    if common.is_closed() || error.kind() == ErrorKind::Usage {
                         return Err(error);
                     }
                     let attempt = reconnect.attempt();
                     let delay = reconnect.failed(clock::now());
                     let lane = Lane::Blocking;
-                    self.shared.events.tell(Event::ReconnectFailed {
-                        lane,
-                        attempt,
-                        cause: error.clone(),
-                        next_in: delay,
-                    });
+                    common.events.tell(Event::ReconnectFailed { lane, attempt, cause: error.clone(), next_in: delay });
                     Box::pin(self.pause(delay, &error)).await?;
                     continue;
                 }
             };
             let usable_since = clock::now();
-            match self.part(dedicated).await {
+            match self.part(&server, dedicated).await {
                 Part::Over(reply) => return reply,
                 Part::Again { backoff } => {
-                    if self.shared.is_closed() {
+                    if common.is_closed() {
                         return Err(Error::without_reply(FailureKind::Closed, Delivery::Refused));
                     }
                     if backoff {
@@ -125,11 +171,18 @@ impl Course<'_> {
         }
     }
 
-    async fn connection(&self) -> Result<Dedicated> {
-        if let Some(dedicated) = self.shared.pool.take() {
-            return Ok(dedicated);
+    async fn connection(&self) -> Result<(Arc<Server>, Dedicated)> {
+        let server = self.router.server(self.request)?;
+        if let Some(dedicated) = server.pool.take() {
+            return Ok((server, dedicated));
         }
-        Box::pin(Dedicated::open(self.shared, Lane::Blocking, WireLane::Requests)).await
+        match Box::pin(Dedicated::open(&server, Lane::Blocking, WireLane::Requests)).await {
+            Ok(dedicated) => Ok((server, dedicated)),
+            Err(error) => {
+                server.trigger(Trigger::Reconnecting { attempts: 1 });
+                Err(error)
+            }
+        }
     }
 
     /// Waits before the next connection, no longer than the caller wants to wait at all.
@@ -150,19 +203,19 @@ impl Course<'_> {
 
     fn settings(&self, may_probe: bool) -> WaitSettings {
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
-        WaitSettings::new(&self.shared.config.liveness, left, may_probe)
+        WaitSettings::new(&self.router.common().config.liveness, left, may_probe)
     }
 
     /// On one connection, until it has the reply or is given up.
-    async fn part(&self, dedicated: Dedicated) -> Part {
-        let may_probe = match (self.shared.config.liveness.probe_after, self.shared.probes.known()) {
+    async fn part(&self, server: &Arc<Server>, dedicated: Dedicated) -> Part {
+        let may_probe = match (server.config.liveness.probe_after, server.probes.known()) {
             (None, _) => false,
             (Some(_), Some(known)) => known,
-            (Some(_), None) => Box::pin(self.shared.probes.is_granted(self.shared)).await,
+            (Some(_), None) => Box::pin(server.probes.is_granted(server)).await,
         };
         let mut wait = Wait::new(self.settings(may_probe), clock::now(), self.deadline);
         let mut action = wait.start(clock::now());
-        let mut under_way = UnderWay::new(self.shared, dedicated, self.request.spec().name, self.takes());
+        let mut under_way = UnderWay::new(server, dedicated, self.request.spec().name, self.takes());
         let mut attempt = 0;
         let mut reply = None;
         loop {
@@ -196,7 +249,17 @@ impl Course<'_> {
                 Input::Ended(Ended::Reply(bytes)) => match Answer::of(&bytes) {
                     Answer::Nil => wait.nil(clock::now()),
                     Answer::Unblocked => wait.unblocked(clock::now()),
-                    Answer::RoleChanged => return Part::Again { backoff: true },
+                    Answer::RoleChanged => {
+                        server.demoted();
+                        return Part::Again { backoff: true };
+                    }
+                    Answer::Elsewhere(error) => {
+                        if let Some(part) = self.elsewhere(server, &error) {
+                            return part;
+                        }
+                        reply = Some(bytes);
+                        wait.replied()
+                    }
                     Answer::Passing(error) => {
                         let delay = match retry::refused(
                             retry::RetryPolicy::Derived,
@@ -225,6 +288,19 @@ impl Course<'_> {
         }
     }
 
+    /// Another server is the right one. `None` where there is no other: the caller is told.
+    fn elsewhere(&self, server: &Arc<Server>, error: &ServerError) -> Option<Part> {
+        let is_elsewhere = match self.router {
+            // While a slot is being moved its keys are at either of two servers; soon they are at one.
+            Router::Fleet(fleet) => !matches!(fleet.elsewhere(server, error), Elsewhere::No),
+            Router::One(server) => error.code() == "READONLY" && server.demoted(),
+        };
+        if !is_elsewhere {
+            return None;
+        }
+        Some(Part::Again { backoff: true })
+    }
+
     fn takes(&self) -> bool {
         self.request.spec().flags.has(Flags::TAKES)
     }
@@ -251,7 +327,7 @@ impl Course<'_> {
             return match self.end_of_stream {
                 EndOfStream::GoesOn => {
                     if self.takes() {
-                        self.shared.events.tell(Event::ElementMayBeLost { command: self.request.spec().name });
+                        under_way.server.tell(Event::ElementMayBeLost { command: self.request.spec().name });
                     }
                     Part::Again { backoff: true }
                 }
@@ -267,6 +343,7 @@ impl Course<'_> {
     /// open meanwhile, because a reply may yet arrive on it.
     async fn bury(&self, mut under_way: UnderWay<'_>, silent_for: Duration, unblocked: bool) -> Part {
         let command = self.request.spec().name;
+        let server = under_way.server;
         let Some(ghost) = under_way.ghost.clone() else {
             let was_sent = under_way.was_ready;
             under_way.give_up();
@@ -274,12 +351,13 @@ impl Course<'_> {
             return if was_sent { self.maybe_lost() } else { Part::Again { backoff: true } };
         };
         if silent_for > Duration::ZERO {
-            let node = under_way.dedicated.as_ref().map_or_else(|| self.shared.node.clone(), |it| it.node.clone());
+            let node = under_way.dedicated.as_ref().map_or_else(|| server.node.clone(), |it| it.node.clone());
             let cause = Error::silent(silent_for).with_node(&node);
-            self.shared.events.tell(Event::Disconnected { lane: Lane::Blocking, node, cause });
+            server.tell(Event::Disconnected { lane: Lane::Blocking, node, cause });
+            server.trigger(Trigger::Silent);
         }
-        let shared = self.shared.clone();
-        let mut fencing: Fencing = Box::pin(async move { probe::fence(&shared, &ghost).await });
+        let asking = server.clone();
+        let mut fencing: Fencing = Box::pin(async move { probe::fence(&asking, &ghost).await });
         let mut patience = pin!(self.patience());
         let verdict = loop {
             tokio::select! {
@@ -292,6 +370,7 @@ impl Course<'_> {
                 }
                 verdict = &mut fencing => break verdict,
                 () = &mut patience => return self.undecided(under_way, fencing),
+                () = left_behind(server) => return self.forsake(under_way, fencing),
             }
         };
         let verdict = match verdict {
@@ -302,12 +381,12 @@ impl Course<'_> {
             Err(error) if self.takes() => return Part::Over(Err(error.element_may_be_lost())),
             Err(error) => return Part::Over(Err(error)),
         };
-        self.shared.events.tell(Event::GhostFenced { command, verdict });
+        server.tell(Event::GhostFenced { command, verdict });
         if verdict.may_have_lost() {
             // What the server sent before the ghost was ended may still be on its way; not so when the connection has
             // ended meanwhile (the kernel gives a silent one up after 9 s): then nothing more can come.
             let is_open = under_way.ticketed.is_some();
-            let grace = tokio::time::sleep(self.shared.config.liveness.probe_grace);
+            let grace = tokio::time::sleep(server.config.liveness.probe_grace);
             let late = tokio::select! {
                 biased;
                 ended = under_way.late_reply(), if is_open => Some(ended),
@@ -332,7 +411,7 @@ impl Course<'_> {
         match self.deadline {
             None => std::future::pending().await,
             Some(deadline) => {
-                let until = deadline.max(clock::now()) + self.shared.config.liveness.probe_grace;
+                let until = deadline.max(clock::now()) + self.router.common().config.liveness.probe_grace;
                 tokio::time::sleep_until(until.into()).await;
             }
         }
@@ -341,14 +420,29 @@ impl Course<'_> {
     /// The caller's time is over and the server cannot be asked. The ghost is fenced as soon as it can.
     fn undecided(&self, mut under_way: UnderWay<'_>, fencing: Fencing) -> Part {
         under_way.give_up();
-        let (shared, command, takes) = (self.shared.clone(), self.request.spec().name, self.takes());
-        self.shared.spawn(async move { fence_in_the_end(&shared, fencing, command, takes).await });
+        self.fence_later(under_way.server, fencing);
         let error = Error::new(
             ErrorKind::Timeout,
             Delivery::Unknown,
             "the blocked connection died, and the server could not be asked about it before the time-out",
         );
-        Part::Over(Err(if takes { error.element_may_be_lost() } else { error }))
+        Part::Over(Err(if self.takes() { error.element_may_be_lost() } else { error }))
+    }
+
+    fn fence_later(&self, server: &Arc<Server>, fencing: Fencing) {
+        let (asking, command, takes) = (server.clone(), self.request.spec().name, self.takes());
+        server.spawn(async move { fence_in_the_end(&asking, fencing, command, takes).await });
+    }
+
+    /// Another server has the role, and the old one cannot be asked. What it does with the ghost is done to data that
+    /// nobody sees any more; what it gave away just before is told as an event, and the ghost is fenced when it can be.
+    fn forsake(&self, mut under_way: UnderWay<'_>, fencing: Fencing) -> Part {
+        under_way.give_up();
+        self.fence_later(under_way.server, fencing);
+        if self.takes() {
+            under_way.server.tell(Event::ElementMayBeLost { command: self.request.spec().name });
+        }
+        Part::Again { backoff: false }
     }
 
     /// What arrived on a connection that was thought dead.
@@ -357,7 +451,7 @@ impl Course<'_> {
         under_way.keep();
         match Answer::of(&bytes) {
             Answer::Other => Some(Part::Over(Ok(bytes))),
-            Answer::Nil | Answer::Unblocked | Answer::RoleChanged | Answer::Passing(_) => {
+            Answer::Nil | Answer::Unblocked | Answer::RoleChanged | Answer::Elsewhere(_) | Answer::Passing(_) => {
                 Some(Part::Again { backoff: false })
             }
         }
@@ -380,38 +474,50 @@ impl Course<'_> {
         if !self.takes() {
             return Part::Over(Err(error));
         }
-        self.shared.events.tell(Event::ElementMayBeLost { command: spec.name });
+        self.router.common().events.tell(Event::ElementMayBeLost { command: spec.name });
         Part::Over(Err(error.element_may_be_lost()))
     }
 }
 
-/// One of the connections that blocking commands may use.
-struct Place<'a>(&'a Shared);
+/// Ends a little after the server was left for another.
+async fn left_behind(server: &Arc<Server>) {
+    let Some(fleet) = server.fleet() else { return std::future::pending().await };
+    while !server.is_retired() {
+        fleet.changed(clock::now() + FORSAKEN_AFTER).await;
+    }
+    tokio::time::sleep(FORSAKEN_AFTER).await;
+}
 
-impl<'a> Place<'a> {
-    fn take(shared: &'a Shared) -> Result<Self> {
-        let before = shared.blocking.fetch_add(1, Ordering::AcqRel);
-        let place = Self(shared);
-        if before >= shared.config.blocking_connections_max {
+/// How long a server that was left gets to say what became of a ghost.
+const FORSAKEN_AFTER: Duration = Duration::from_secs(1);
+
+/// One of the connections that blocking commands may use.
+struct Seat<'a>(&'a Common);
+
+impl<'a> Seat<'a> {
+    fn take(common: &'a Common) -> Result<Self> {
+        let before = common.blocking.fetch_add(1, Ordering::AcqRel);
+        let seat = Self(common);
+        if before >= common.config.blocking_connections_max {
             return Err(Error::new(
                 ErrorKind::Overloaded,
                 Delivery::NotSent,
                 "too many blocking commands are under way (limit blocking_connections_max)",
             ));
         }
-        Ok(place)
+        Ok(seat)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Seat<'_> {
     fn drop(&mut self) {
         self.0.blocking.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 /// A blocking command whose time-out we cannot read: sent as it is; the server says what is wrong.
-async fn once(shared: &Arc<Shared>, request: &Request) -> Result<ReplyBytes> {
-    let dedicated = Dedicated::open(shared, Lane::Blocking, WireLane::Requests).await?;
+async fn once(server: &Arc<Server>, request: &Request) -> Result<ReplyBytes> {
+    let dedicated = Dedicated::open(server, Lane::Blocking, WireLane::Requests).await?;
     let ticketed = dedicated.issue(request, true)?;
     crate::dedicated::reply(dedicated.circuit.outcome(ticketed).await, &dedicated.circuit)
 }

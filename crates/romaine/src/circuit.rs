@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use romaine_commands::Request;
 use romaine_proto::{
-    Answered, CloseReason, Connection, Failure, FailureKind, Greeting, Link, Outcomes, RequestId, RequestOptions,
-    ServerIdentity, SubscriptionKind, Verdict,
+    CloseReason, Connection, FailureKind, Greeting, Link, RequestId, RequestOptions, ServerIdentity, SubscriptionKind,
+    Verdict,
 };
 
 use crate::cells::{Cells, Ended, Line};
@@ -19,6 +19,7 @@ use crate::clock;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::Lane;
 use crate::hub::{Asking, Hub, ping_token};
+use crate::inbox::{After, Inbox};
 use crate::metrics::{Counters, Latencies};
 use crate::monitor::MonitorLine;
 
@@ -56,11 +57,26 @@ pub(crate) enum Notice {
     Ready(Box<ServerIdentity>),
     Verdict(Verdict),
     Recovered,
-    Gap { topic: Bytes, duration: Duration },
+    Gap {
+        topic: Bytes,
+        duration: Duration,
+    },
     Resubscribed(usize),
-    Revoked { kind: SubscriptionKind, topic: Bytes },
-    Refused { kind: SubscriptionKind, topic: Bytes, cause: Error },
-    Dropped { topic: Bytes, count: u64 },
+    Revoked {
+        kind: SubscriptionKind,
+        topic: Bytes,
+    },
+    Refused {
+        kind: SubscriptionKind,
+        topic: Bytes,
+        cause: Error,
+    },
+    Dropped {
+        topic: Bytes,
+        count: u64,
+    },
+    /// A shard channel was asked for at a server that does not have its slot.
+    Misplaced,
 }
 
 #[derive(Debug)]
@@ -82,6 +98,8 @@ pub(crate) struct State {
     pub(crate) draining: bool,
     /// The driver ends now.
     pub(crate) ending: bool,
+    /// The present socket is given up; the supervisor goes on.
+    pub(crate) leaving: bool,
     /// A task asks for second opinions about this connection.
     pub(crate) asked_about: bool,
     /// Whether the last socket ended with the peer's end of stream: everything it had sent has arrived.
@@ -136,6 +154,7 @@ impl Circuit {
                 last_error: None,
                 draining: false,
                 ending: false,
+                leaving: false,
                 asked_about: false,
                 orderly_end: false,
                 aborting: false,
@@ -339,6 +358,31 @@ impl Circuit {
         self.wake_driver();
     }
 
+    /// Gives up the present socket, if there is one. What is unanswered ends with it; what is queued waits.
+    pub(crate) fn leave(&self) {
+        {
+            let mut state = self.lock();
+            if state.connection.link() == Link::Down {
+                return;
+            }
+            state.leaving = true;
+        }
+        self.wake_driver();
+    }
+
+    /// Nothing more is handed to the server until `until`, or until [`release`](Self::release): requests queue.
+    pub(crate) fn hold(&self, until: Instant) {
+        self.lock().connection.hold(until);
+        self.wake_driver();
+    }
+
+    /// The end of [`hold`](Self::hold).
+    pub(crate) fn release(&self) {
+        if self.lock().connection.release() {
+            self.wake_driver();
+        }
+    }
+
     /// Whether requests flow.
     pub(crate) fn is_ready(&self) -> bool {
         self.lock().connection.link() == Link::Ready
@@ -352,6 +396,7 @@ impl Circuit {
         state.local_address = local_address;
         state.last_received = now;
         state.client_id = None;
+        state.leaving = false;
     }
 
     /// Bytes arrived. Wakers and notices are for after the lock.
@@ -466,99 +511,5 @@ impl State {
             Some(cause) => error.with_source(cause.clone()),
             None => error,
         }
-    }
-}
-
-/// What happens after the lock is released.
-#[derive(Debug, Default)]
-pub(crate) struct After {
-    pub(crate) wakers: Vec<Waker>,
-    pub(crate) notices: Vec<Notice>,
-}
-
-impl After {
-    /// A subscriber of `topic` did not keep up. Counted, so that a flood is one event.
-    pub(crate) fn dropped(&mut self, topic: &Bytes) {
-        match self.notices.last_mut() {
-            Some(Notice::Dropped { topic: last, count }) if last == topic => *count += 1,
-            _ => self.notices.push(Notice::Dropped { topic: topic.clone(), count: 1 }),
-        }
-    }
-
-    /// Wakes everybody in the order of their replies.
-    #[inline]
-    pub(crate) fn wake_all(&mut self) {
-        for waker in self.wakers.drain(..) {
-            waker.wake();
-        }
-    }
-}
-
-/// Where the machine puts its outcomes.
-struct Inbox<'a> {
-    cells: &'a mut Cells,
-    counters: &'a mut Counters,
-    latencies: Option<&'a mut Latencies>,
-    hub: Option<&'a Hub>,
-    origin: Option<&'a Bytes>,
-    now: Instant,
-    after: &'a mut After,
-}
-
-/// From this length on a reply is a slice of the buffer it was read into, not a copy.
-const SLICE_FROM: usize = 4_096;
-
-impl Outcomes for Inbox<'_> {
-    #[inline]
-    fn reply(&mut self, answered: Answered, buffer: &[u8], frame: std::ops::Range<usize>) {
-        self.counters.replies += 1;
-        if let Some(latencies) = &mut self.latencies
-            && answered.left == 0
-        {
-            latencies.record(answered.spec, self.now.saturating_duration_since(answered.issued));
-        }
-        let shared = match self.origin {
-            Some(origin) if frame.len() >= SLICE_FROM && frame.len() * 2 >= origin.len() => {
-                Some(origin.slice(frame.clone()))
-            }
-            _ => None,
-        };
-        if let Some(hub) = self.hub {
-            hub.answered(answered.token, &buffer[frame], self.after);
-            return;
-        }
-        if let Some(waker) = self.cells.reply(answered.token, &buffer[frame], shared, answered.left) {
-            self.after.wakers.push(waker);
-        }
-    }
-
-    fn failed(&mut self, failure: Failure) {
-        match failure.kind {
-            FailureKind::Expired => self.counters.expired += 1,
-            FailureKind::Disconnected | FailureKind::Closed => self.counters.disconnected += 1,
-        }
-        if let Some(waker) = self.cells.fail(failure.token, failure.kind, failure.delivery) {
-            self.after.wakers.push(waker);
-        }
-    }
-
-    fn push(&mut self, frame: &[u8]) {
-        self.counters.pushes += 1;
-        if let Some(hub) = self.hub {
-            hub.push(frame, self.now, self.after);
-        }
-    }
-
-    fn ready(&mut self, identity: &ServerIdentity) {
-        self.counters.connections += 1;
-        self.after.notices.push(Notice::Ready(Box::new(identity.clone())));
-    }
-
-    fn verdict(&mut self, verdict: Verdict) {
-        self.after.notices.push(Notice::Verdict(verdict));
-    }
-
-    fn recovered(&mut self) {
-        self.after.notices.push(Notice::Recovered);
     }
 }

@@ -1,33 +1,39 @@
 //! The client: a handle that is cloned freely and used by `&self` from any number of tasks.
 
 use std::fmt;
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_core::Stream;
 use romaine_commands::{Command, Executor, FromValue, ToArgs};
-use romaine_proto::SubscriptionKind;
+use romaine_proto::{NodeAddress, SubscriptionKind};
 use tokio::sync::watch;
 
-use crate::call::{Call, Target};
+use crate::call::{Call, Place, Target};
 use crate::circuit::Patience;
 use crate::clock;
+use crate::common::Common;
 use crate::config::IntoConfig;
+use crate::config_topology::Topology;
 use crate::error::{Delivery, Error, ErrorKind, Result};
-use crate::events::EventStream;
+use crate::events::{EventStream, NodeRole, TopologyNode};
 use crate::exclusive::{self, Exclusive};
+use crate::fleet::Fleet;
 use crate::health::{Health, Status};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
 use crate::pipeline::{Pipeline, Replies};
 use crate::reliable::ReliablePop;
+use crate::scan;
 use crate::script::Script;
-use crate::shared::Shared;
+use crate::server::{Part, Role, Server};
 use crate::subscription::Subscription;
 use crate::transaction::Transaction;
 
-/// A client of one Redis or Valkey server.
+/// A client of one Redis or Valkey server, of a primary and its replicas, or of a Cluster: the URL says which.
 ///
 /// All clones share the same connections: one for ordinary commands, which everybody's commands share without waiting
 /// for each other's replies; one for all subscriptions; one for each *blocking* command under way; one that watches over
@@ -52,25 +58,56 @@ pub struct Client {
     handle: Arc<Handle>,
 }
 
+/// The servers of a client.
+#[derive(Debug)]
+enum Servers {
+    /// There is one.
+    One(Arc<Server>),
+    /// There are several, with parts to play.
+    Fleet(Arc<Fleet>),
+    /// One of several, asked for by name; the client that it is of lives as long.
+    Node { server: Arc<Server>, is_guest: bool, _of: Client },
+}
+
 /// Ends everything with the last clone.
 #[derive(Debug)]
 struct Handle {
-    shared: Arc<Shared>,
+    common: Arc<Common>,
+    servers: Servers,
+}
+
+impl Handle {
+    fn end(&self) {
+        self.common.close();
+        match &self.servers {
+            Servers::One(server) => server.end(),
+            Servers::Fleet(fleet) => fleet.end(),
+            Servers::Node { .. } => return,
+        }
+        self.common.tell_closed();
+    }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if !self.shared.is_closed() {
-            self.shared.end();
+        match &self.servers {
+            Servers::Node { server, is_guest: true, .. } => server.retire(),
+            Servers::Node { .. } => {}
+            Servers::One(_) | Servers::Fleet(_) if self.common.is_closed() => {}
+            Servers::One(_) | Servers::Fleet(_) => self.end(),
         }
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shared = self.shared();
-        let status = shared.health.borrow().status;
-        f.debug_struct("Client").field("node", &shared.node).field("status", &status).finish_non_exhaustive()
+        let status = self.common().health.borrow().status;
+        let mut shown = f.debug_struct("Client");
+        match &self.handle.servers {
+            Servers::One(server) | Servers::Node { server, .. } => shown.field("node", &server.node),
+            Servers::Fleet(fleet) => shown.field("topology", &fleet.common.config.topology),
+        };
+        shown.field("status", &status).finish_non_exhaustive()
     }
 }
 
@@ -93,9 +130,17 @@ impl Client {
         let config = config.into_config()?;
         config.validate()?;
         let lazy = config.lazy;
-        let shared = Shared::new(config, tokio::runtime::Handle::current());
-        let client = Self { handle: Arc::new(Handle { shared }) };
-        client.shared().start_commands();
+        let common = Arc::new(Common::new(config, tokio::runtime::Handle::current()));
+        let servers = if let Topology::Single = common.config.topology {
+            let server = Server::new(common.clone(), common.config.clone(), Part::Only, Role::Any);
+            server.start_commands();
+            Servers::One(server)
+        } else {
+            let fleet = Fleet::new(common.clone());
+            fleet.start();
+            Servers::Fleet(fleet)
+        };
+        let client = Self { handle: Arc::new(Handle { common, servers }) };
         if !lazy {
             client.first_attempt().await?;
         }
@@ -103,7 +148,7 @@ impl Client {
     }
 
     async fn first_attempt(&self) -> Result<()> {
-        let mut health = self.shared().health.subscribe();
+        let mut health = self.common().health.subscribe();
         let first = health.wait_for(|health| health.is_connected() || health.last_error.is_some()).await;
         let failed = match first {
             Ok(health) if health.is_connected() => return Ok(()),
@@ -114,14 +159,54 @@ impl Client {
     }
 
     #[inline]
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.handle.shared
+    pub(crate) fn common(&self) -> &Arc<Common> {
+        &self.handle.common
     }
 
     #[inline]
-    fn target(&self) -> Target<'_> {
-        let shared = self.shared();
-        Target::of(shared, &shared.commands)
+    pub(crate) fn place(&self) -> Place<'_> {
+        match &self.handle.servers {
+            Servers::One(server) | Servers::Node { server, .. } => Place::At(Target::of(server, &server.commands)),
+            Servers::Fleet(fleet) => Place::Fleet(fleet),
+        }
+    }
+
+    /// The server of what has one connection: the only one, the node asked for, or the primary.
+    async fn one_server(&self) -> Result<Arc<Server>> {
+        match &self.handle.servers {
+            Servers::One(server) | Servers::Node { server, .. } => Ok(server.clone()),
+            Servers::Fleet(fleet) if fleet.is_cluster() => Err(Error::usage(
+                "in a Cluster this is a matter of one node: use client.on(node), with a node of client.nodes()",
+            )),
+            Servers::Fleet(fleet) => fleet.primary_in_time(None, fleet.deadline(Patience::Default)).await,
+        }
+    }
+
+    /// The nodes of the topology as it is known now; one without a topology is a primary.
+    #[must_use]
+    pub fn nodes(&self) -> Arc<[TopologyNode]> {
+        match &self.handle.servers {
+            Servers::One(server) | Servers::Node { server, .. } => {
+                [TopologyNode { node: server.node.clone(), role: NodeRole::Primary, slots: 0 }].into()
+            }
+            Servers::Fleet(fleet) => fleet.map().describe(),
+        }
+    }
+
+    /// A client of one node of the topology, as `host:port`: commands go to it whatever their keys are. Its connections
+    /// are those of this client where there are some. What the node is must be known to whoever asks for it: nothing is
+    /// redirected, and nothing moves when the topology does.
+    ///
+    /// # Errors
+    /// When `node` is no address.
+    pub fn on(&self, node: &str) -> Result<Self> {
+        let Servers::Fleet(fleet) = &self.handle.servers else { return Ok(self.clone()) };
+        let address = NodeAddress::from_str(node)
+            .map_err(|error| Error::config(format!("{node:?} is no node; expected host:port")).with_source(error))?;
+        let (server, is_guest) = fleet.visit(&address);
+        server.start_commands();
+        let servers = Servers::Node { server, is_guest, _of: self.clone() };
+        Ok(Self { handle: Arc::new(Handle { common: self.common().clone(), servers }) })
     }
 
     /// Waits until commands flow: at once, or when the connection is (back) up.
@@ -132,7 +217,7 @@ impl Client {
     /// # Cancel safety
     /// Yes.
     pub async fn connected(&self) -> Result<()> {
-        let mut health = self.shared().health.subscribe();
+        let mut health = self.common().health.subscribe();
         let reached = health.wait_for(|health| health.is_connected() || health.status == Status::Closed).await;
         match reached {
             Ok(health) if health.is_connected() => Ok(()),
@@ -143,40 +228,34 @@ impl Client {
     /// What happens from now on.
     #[must_use]
     pub fn events(&self) -> EventStream {
-        self.shared().events.listen()
+        self.common().events.listen()
     }
 
-    /// How the shared connection is, now and on every change.
+    /// How the server connection is, now and on every change.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
-        self.shared().health.subscribe()
+        self.common().health.subscribe()
     }
 
     /// Counters and latencies.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        let shared = self.shared();
-        let subscriptions = shared.subscriptions.lock().counters;
-        let commands = shared.commands.lock();
-        Metrics {
-            commands: commands.counters,
-            subscriptions,
-            queued: commands.connection.queued(),
-            queued_bytes: commands.connection.queued_bytes(),
-            in_flight: commands.connection.in_flight(),
-            blocking: shared.blocking.load(Ordering::Relaxed),
-            latencies: commands.latencies.as_ref().map(|latencies| latencies.snapshot()).unwrap_or_default(),
-        }
+        let mut metrics = match &self.handle.servers {
+            Servers::One(server) | Servers::Node { server, .. } => server.metrics(),
+            Servers::Fleet(fleet) => fleet.metrics(),
+        };
+        metrics.blocking = self.common().blocking.load(Ordering::Relaxed);
+        metrics
     }
 
     /// Many commands in one round trip.
     pub fn pipeline(&self) -> Pipeline<'_> {
-        Pipeline::new(self.target())
+        Pipeline::new(self.place())
     }
 
     /// Commands that the server executes together: MULTI … EXEC.
     pub fn transaction(&self) -> Transaction<'_> {
-        Transaction::new(self.target())
+        Transaction::new(self.place())
     }
 
     /// Optimistic locking: runs `body` with the keys watched, on a connection of its own. `body` reads through the
@@ -206,7 +285,7 @@ impl Client {
         keys: impl ToArgs,
         body: impl AsyncFnMut(&Exclusive, &mut Transaction<'_>) -> Result<T>,
     ) -> Result<(Replies, T)> {
-        exclusive::watch(self.shared(), keys, body).await
+        exclusive::watch(self.place(), keys, body).await
     }
 
     /// A connection of one's own.
@@ -214,7 +293,7 @@ impl Client {
     /// # Errors
     /// When it cannot be made.
     pub async fn exclusive(&self) -> Result<Exclusive> {
-        Exclusive::open(self.shared()).await
+        Exclusive::open(&self.one_server().await?).await
     }
 
     /// Runs a Lua script by its digest, sending its text only when the server does not have it.
@@ -222,7 +301,7 @@ impl Client {
     /// # Errors
     /// As any command.
     pub async fn script<R: FromValue>(&self, script: &Script, keys: impl ToArgs, args: impl ToArgs) -> Result<R> {
-        script.run(self.shared(), keys, args).await
+        script.run(self.place(), keys, args).await
     }
 
     /// Subscribes to channels; returns after the server's confirmation.
@@ -258,7 +337,7 @@ impl Client {
         topics: impl IntoIterator<Item = C>,
     ) -> Result<Subscription> {
         let topics = topics.into_iter().map(|topic| Bytes::copy_from_slice(topic.as_ref())).collect();
-        Subscription::open(self.shared(), kind, topics).await
+        Subscription::open(self.place(), kind, topics).await
     }
 
     /// The loss-free way to take elements from the list `source`: see [`ReliablePop`]. `processing` is a list that
@@ -268,12 +347,35 @@ impl Client {
         ReliablePop::new(self.clone(), source.into(), processing.into())
     }
 
+    /// All keys that match the glob `pattern` (all, where there is none), as one stream over all primaries. SCAN's
+    /// guarantee holds for each: a key that is there from beginning to end comes at least once. A failover begins its
+    /// shard anew; keys of a slot that moves meanwhile may come twice, or, moved to a shard that is done, not at all.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &romaine::Client) -> romaine::Result<()> {
+    /// use futures_util::TryStreamExt as _;
+    ///
+    /// let keys: Vec<String> = client.scan_all(Some("session:*")).try_collect().await?;
+    /// # let _ = keys;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The stream ends with the first error.
+    pub fn scan_all<K: FromValue + Send>(
+        &self,
+        pattern: Option<&str>,
+    ) -> impl Stream<Item = Result<K>> + Send + use<K> {
+        scan::scan_all(self.clone(), pattern.map(str::to_owned))
+    }
+
     /// Every command the server executes, as a stream. Expensive for the server: for incidents, not for production.
     ///
     /// # Errors
     /// When the server refuses.
     pub async fn monitor(&self) -> Result<Monitor> {
-        Monitor::open(self.shared()).await
+        Monitor::open(&self.one_server().await?).await
     }
 
     /// Closes the client: new calls are refused, calls in flight may end within
@@ -283,20 +385,42 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future leaves the client closing; calling it again finishes the work.
     pub async fn close(&self) {
-        let shared = self.shared();
-        shared.drain();
-        let deadline = clock::now() + shared.config.close_timeout;
-        // The supervisor of ordinary commands ends when nothing is queued or in flight.
-        let mut health = shared.health.subscribe();
-        let drained = async {
-            // What it returns holds the snapshot's lock: dropped here, before the snapshot changes again.
-            health.wait_for(|health| health.status == Status::Closed).await.is_ok()
-        };
-        let _drained_or_not: std::result::Result<bool, _> = tokio::time::timeout_at(deadline.into(), drained).await;
-        shared.end();
-        shared.join(LAST_TURN).await;
+        let common = self.common();
+        let deadline = clock::now() + common.config.close_timeout;
+        match &self.handle.servers {
+            // The client of a node shares the other's connections: they are the other's to close.
+            Servers::Node { .. } => return,
+            Servers::One(server) => {
+                common.close();
+                server.drain();
+                // The supervisor of ordinary commands ends when nothing is queued or in flight.
+                let mut health = common.health.subscribe();
+                let drained = async {
+                    // What it returns holds the snapshot's lock: dropped here, before the snapshot changes again.
+                    health.wait_for(|health| health.status == Status::Closed).await.is_ok()
+                };
+                let _drained_or_not: std::result::Result<bool, _> =
+                    tokio::time::timeout_at(deadline.into(), drained).await;
+            }
+            Servers::Fleet(fleet) => {
+                common.close();
+                fleet.drain();
+                let drained = async {
+                    while !fleet.is_drained() {
+                        tokio::time::sleep(DRAINING).await;
+                    }
+                };
+                let _drained_or_not: std::result::Result<(), _> =
+                    tokio::time::timeout_at(deadline.into(), drained).await;
+            }
+        }
+        self.handle.end();
+        common.join(LAST_TURN).await;
     }
 }
+
+/// How often it is looked whether everything in flight has ended.
+const DRAINING: Duration = Duration::from_millis(5);
 
 /// What the tasks of a client get to end by themselves once everything is closed.
 const LAST_TURN: Duration = Duration::from_millis(500);
@@ -306,6 +430,6 @@ impl<'a> Executor for &'a Client {
 
     #[inline]
     fn issue<C: Command>(self, command: C) -> Call<'a, C::Reply> {
-        Call::new(self.target(), command.into_request(), Patience::Default)
+        Call::at(self.place(), command.into_request(), Patience::Default)
     }
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use romaine_proto::{Backoff, ConnectionLimits, Liveness, Protocol};
+use romaine_proto::{Backoff, ConnectionLimits, Liveness, Protocol, ReadFrom};
 
+use crate::config_topology::Topology;
 use crate::credentials::{Credentials, CredentialsProvider, StaticCredentials};
 use crate::error::{Error, Result};
 use crate::tls::Tls;
@@ -96,6 +97,11 @@ pub struct Config {
     pub(crate) subscription_backlog: usize,
     pub(crate) subscription_overflow: Overflow,
     pub(crate) events_backlog: usize,
+    pub(crate) topology: Topology,
+    pub(crate) read_from: ReadFrom,
+    pub(crate) refresh_every: Duration,
+    pub(crate) redirects_max: u32,
+    pub(crate) failover_hold: Duration,
 }
 
 impl Config {
@@ -115,10 +121,15 @@ impl Config {
     ///
     /// `redis://[[user]:password@]host[:port][/database][?parameter=value&…]`, `rediss://` for TLS,
     /// `redis+unix://[[user]:password@]/path[?…]` (or `unix://`) for a Unix domain socket. User and password are
-    /// percent-encoded. Parameters: `db`, `protocol` (`2`, `3`, `auto`), `client_name`, `timeout`, `connect_timeout`,
+    /// percent-encoded. `redis-sentinel://[…@]host[:port],host…/name[/database]` for a primary that Sentinels watch
+    /// (26379 is their usual port), `redis-cluster://[…@]host[:port],host…` for a Cluster,
+    /// `redis://[…@]host,host…?role=discover` for a primary and its replicas without Sentinel; each with `rediss` for
+    /// TLS. Parameters: `db`, `protocol` (`2`, `3`, `auto`), `client_name`, `timeout`, `connect_timeout`,
     /// `handshake_timeout` (durations such as `500ms`, `3s`, `2m`), `liveness` (`default`, `fast`, `frugal`, `off`),
     /// `offline` (`wait`, `fail`), `lazy` (`true`, `false`), and for TLS `ca` (path of a PEM file), `cert` and `key`
-    /// (client certificate), `sni` (the name to verify).
+    /// (client certificate), `sni` (the name to verify). Where there are several nodes: `read_from` (`primary`,
+    /// `primary-preferred`, `replica`, `replica-preferred`, `nearest`, `any`, `zone:NAME`), `refresh` (a duration),
+    /// `sentinel_user` and `sentinel_password`.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) that names the part at fault and the form expected, before any
@@ -153,6 +164,11 @@ impl Config {
             subscription_backlog: 65_536,
             subscription_overflow: Overflow::DropOldest,
             events_backlog: 1_024,
+            topology: Topology::Single,
+            read_from: ReadFrom::Primary,
+            refresh_every: Duration::from_secs(30),
+            redirects_max: 16,
+            failover_hold: Duration::from_secs(3),
         }
     }
 
@@ -364,6 +380,12 @@ impl Config {
         if self.subscription_backlog == 0 {
             return zero("subscription_backlog");
         }
+        if self.refresh_every.is_zero() {
+            return zero("refresh_every");
+        }
+        if matches!(self.topology, Topology::Cluster { .. }) && self.database != 0 {
+            return Err(Error::config("a Cluster has only the database 0"));
+        }
         if self.connect_timeout.is_zero() || self.handshake_timeout.is_zero() {
             return zero("connect_timeout and handshake_timeout");
         }
@@ -394,6 +416,8 @@ impl fmt::Debug for Config {
             .field("timeout", &self.timeout)
             .field("offline", &self.offline)
             .field("limits", &self.limits)
+            .field("topology", &self.topology)
+            .field("read_from", &self.read_from)
             .finish_non_exhaustive()
     }
 }

@@ -11,8 +11,8 @@ use crate::circuit::{Circuit, Issue, Notice, Patience, Ticketed};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::events::{Event, Lane};
+use crate::server::Server;
 use crate::session::{Ending, Session};
-use crate::shared::Shared;
 use crate::socket::dial;
 use crate::witness;
 
@@ -25,19 +25,19 @@ pub(crate) struct Dedicated {
 
 impl Dedicated {
     /// Dials and greets. The handshake may still be under way: requests wait for it.
-    pub(crate) async fn open(shared: &Arc<Shared>, lane: Lane, wire: WireLane) -> Result<Self> {
-        let greeting = shared.greeting(lane).await.map_err(|error| error.with_node(&shared.node))?;
-        let (socket, node) = Box::pin(dial(&shared.config)).await?;
+    pub(crate) async fn open(server: &Arc<Server>, lane: Lane, wire: WireLane) -> Result<Self> {
+        let greeting = server.greeting(lane).await.map_err(|error| error.with_node(&server.node))?;
+        let (socket, node) = Box::pin(dial(&server.config)).await?;
         let now = clock::now();
-        let mut limits = shared.config.limits;
+        let mut limits = server.config.limits;
         if wire == WireLane::Monitor {
             limits.queued_requests_max = 1;
         }
-        let connection = Connection::new(wire, limits, shared.liveness.clone(), now);
+        let connection = Connection::new(wire, limits, server.liveness.clone(), now);
         let circuit = Arc::new(Circuit::new(lane, connection, None, false, false, now));
-        circuit.opened(greeting, socket.local_address(), shared.config.handshake_timeout);
-        shared.register(&circuit)?;
-        shared.spawn(drive(shared.clone(), circuit.clone(), socket, node.clone()));
+        circuit.opened(greeting, socket.local_address(), server.config.handshake_timeout);
+        server.register(&circuit)?;
+        server.spawn(drive(server.clone(), circuit.clone(), socket, node.clone()));
         Ok(Self { circuit, node })
     }
 
@@ -60,7 +60,7 @@ impl Drop for Dedicated {
     }
 }
 
-async fn drive(shared: Arc<Shared>, circuit: Arc<Circuit>, socket: crate::socket::Socket, node: Arc<str>) {
+async fn drive(server: Arc<Server>, circuit: Arc<Circuit>, socket: crate::socket::Socket, node: Arc<str>) {
     let lane = circuit.lane;
     let notice = |notice| match notice {
         Notice::Ready(identity) => {
@@ -69,14 +69,15 @@ async fn drive(shared: Arc<Shared>, circuit: Arc<Circuit>, socket: crate::socket
                 state.client_id = identity.client_id;
                 state.run_id = identity.run_id.as_deref().map(Arc::from);
             }
-            shared.events.tell(Event::Activated { lane, node: node.clone(), client_id: identity.client_id });
+            server.tell(Event::Activated { lane, node: node.clone(), client_id: identity.client_id });
         }
         Notice::Verdict(romaine_proto::Verdict::Suspect { silent_for }) => {
-            shared.events.tell(Event::Suspect { lane, silent_for });
-            witness::second_opinion(&shared, &circuit);
+            server.tell(Event::Suspect { lane, silent_for });
+            witness::second_opinion(&server, &circuit);
         }
-        Notice::Recovered => shared.events.tell(Event::Recovered { lane }),
-        Notice::Verdict(_)
+        Notice::Recovered => server.tell(Event::Recovered { lane }),
+        Notice::Misplaced
+        | Notice::Verdict(_)
         | Notice::Gap { .. }
         | Notice::Resubscribed(_)
         | Notice::Revoked { .. }
@@ -92,7 +93,7 @@ async fn drive(shared: Arc<Shared>, circuit: Arc<Circuit>, socket: crate::socket
     }
     circuit.closed(unwritten, true, &error);
     if !matches!(reason, CloseReason::Ours) {
-        shared.events.tell(Event::Disconnected { lane, node, cause: error });
+        server.tell(Event::Disconnected { lane, node, cause: error });
     }
 }
 

@@ -160,6 +160,7 @@ impl Error {
     pub(crate) fn handshake(error: HandshakeError) -> Self {
         let kind = match &error {
             HandshakeError::Refused { error, .. } if retry::is_passing(error) => ErrorKind::Unavailable,
+            HandshakeError::WrongRole { .. } => ErrorKind::Unavailable,
             other if other.is_auth() => ErrorKind::Auth,
             HandshakeError::Unexpected { .. } => ErrorKind::Protocol,
             _ => ErrorKind::Connect,
@@ -192,6 +193,7 @@ impl Error {
                 Delivery::NotSent,
                 format!("the server accepted the connection but did not answer {step} in time (handshake_timeout)"),
             ),
+            CloseReason::Left => error(ErrorKind::Closed, "the connection was left: another server has its role"),
             _ => error(ErrorKind::Closed, "we closed the connection"),
         }
     }

@@ -23,6 +23,32 @@ pub enum Lane {
     Blocking,
     /// A connection of one WATCH or MONITOR.
     Exclusive,
+    /// A connection to a Sentinel.
+    Sentinel,
+    /// A short one that asks who serves what.
+    Topology,
+}
+
+/// What a node is to the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NodeRole {
+    /// It takes writes.
+    Primary,
+    /// It follows a primary.
+    Replica,
+}
+
+/// A node as the topology has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopologyNode {
+    /// Its address.
+    pub node: Arc<str>,
+    /// What it is.
+    pub role: NodeRole,
+    /// In a Cluster: how many slots it serves.
+    pub slots: usize,
 }
 
 impl fmt::Display for Lane {
@@ -33,6 +59,8 @@ impl fmt::Display for Lane {
             Self::Subscriptions => "subscriptions",
             Self::Blocking => "blocking",
             Self::Exclusive => "exclusive",
+            Self::Sentinel => "sentinel",
+            Self::Topology => "topology",
         })
     }
 }
@@ -151,6 +179,38 @@ pub enum Event {
     QueueFull {
         /// Which connection.
         lane: Lane,
+    },
+    /// A replica has taken over; calls go to it from now on.
+    Failover {
+        /// The primary until now.
+        from: Arc<str>,
+        /// The primary from now on.
+        to: Arc<str>,
+    },
+    /// Who serves what has changed.
+    TopologyChanged {
+        /// As it was known.
+        before: Arc<[TopologyNode]>,
+        /// As it is.
+        after: Arc<[TopologyNode]>,
+    },
+    /// The server at a primary's address says that it is none: no command is sent to it.
+    RoleRefused {
+        /// The address.
+        node: Arc<str>,
+        /// What it says it is.
+        found: String,
+    },
+    /// The server at a primary's address says that it is one.
+    RoleVerified {
+        /// The address.
+        node: Arc<str>,
+    },
+    /// So many redirects were followed since the last such event, a second or more ago: the topology is moving, or ours
+    /// is not true.
+    Redirected {
+        /// How many.
+        count: u64,
     },
     /// The client was closed.
     Closed,

@@ -5,31 +5,32 @@ use std::sync::Arc;
 use romaine_commands::{Command, Executor, FromValue, ToArgs, cmd};
 use romaine_proto::{Lane as WireLane, Link, Reconnect};
 
-use crate::call::{Call, Target, ask};
+use crate::call::{Call, Place, Target, ask};
 use crate::circuit::Patience;
 use crate::clock;
 use crate::dedicated::Dedicated;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::Lane;
+use crate::fleet::{Elsewhere, common_slot};
 use crate::pipeline::{Pipeline, Replies};
-use crate::shared::Shared;
+use crate::server::Server;
 use crate::transaction::{Outcome, Transaction};
 
 /// A connection that nobody shares. It is not dialled again when it ends: its state would be lost. Closed when dropped.
 #[derive(Debug)]
 pub struct Exclusive {
-    shared: Arc<Shared>,
+    server: Arc<Server>,
     dedicated: Dedicated,
 }
 
 impl Exclusive {
-    pub(crate) async fn open(shared: &Arc<Shared>) -> Result<Self> {
-        let dedicated = Dedicated::open(shared, Lane::Exclusive, WireLane::Requests).await?;
-        Ok(Self { shared: shared.clone(), dedicated })
+    pub(crate) async fn open(server: &Arc<Server>) -> Result<Self> {
+        let dedicated = Dedicated::open(server, Lane::Exclusive, WireLane::Requests).await?;
+        Ok(Self { server: server.clone(), dedicated })
     }
 
     fn target(&self) -> Target<'_> {
-        Target { shared: &self.shared, circuit: &self.dedicated.circuit, exclusive: true }
+        Target { server: &self.server, circuit: &self.dedicated.circuit, exclusive: true }
     }
 
     fn is_lost(&self) -> bool {
@@ -38,12 +39,12 @@ impl Exclusive {
 
     /// Many commands in one round trip, on this connection.
     pub fn pipeline(&self) -> Pipeline<'_> {
-        Pipeline::new(self.target())
+        Pipeline::new(Place::At(self.target()))
     }
 
     /// MULTI … EXEC on this connection.
     pub fn transaction(&self) -> Transaction<'_> {
-        Transaction::new(self.target())
+        Transaction::new(Place::At(self.target()))
     }
 }
 
@@ -57,24 +58,32 @@ impl<'a> Executor for &'a Exclusive {
 
 /// Runs `body` under WATCH until its transaction is executed or `body` fails.
 pub(crate) async fn watch<T>(
-    shared: &Arc<Shared>,
+    place: Place<'_>,
     keys: impl ToArgs,
     mut body: impl AsyncFnMut(&Exclusive, &mut Transaction<'_>) -> Result<T>,
 ) -> Result<(Replies, T)> {
     let watch = cmd::<()>("WATCH").args(keys);
-    let config = &shared.config;
+    let config = &place.common().config;
+    let slot = match place {
+        Place::Fleet(fleet) if fleet.is_cluster() => common_slot(None, watch.clone().into_request().keys())?,
+        Place::Fleet(_) | Place::At(_) => None,
+    };
     let deadline = config.timeout.map(|limit| clock::now() + limit);
     let mut reconnect = Reconnect::new(config.backoff.clone(), config.stable_after, fastrand::Rng::new());
     let mut lost: Option<Error> = None;
     loop {
         if let Some(error) = lost.take() {
             let delay = reconnect.failed(clock::now());
-            if shared.is_closed() || deadline.is_some_and(|deadline| clock::now() + delay >= deadline) {
+            if place.common().is_closed() || deadline.is_some_and(|deadline| clock::now() + delay >= deadline) {
                 return Err(error);
             }
             tokio::time::sleep(delay).await;
         }
-        let exclusive = match Exclusive::open(shared).await {
+        let server = match place {
+            Place::At(target) => target.server.clone(),
+            Place::Fleet(fleet) => fleet.primary_in_time(slot, deadline).await?,
+        };
+        let exclusive = match Exclusive::open(&server).await {
             Ok(exclusive) => exclusive,
             Err(error) => {
                 lost = Some(error);
@@ -96,6 +105,11 @@ pub(crate) async fn watch<T>(
                     lost = Some(error);
                     break;
                 }
+                // The keys or the role are another server's now; nothing was executed here.
+                Err(error) if is_elsewhere(place, &server, &error) => {
+                    lost = Some(error);
+                    break;
+                }
                 Err(error) => return Err(error),
             };
             match transaction.run().await {
@@ -105,8 +119,18 @@ pub(crate) async fn watch<T>(
                     lost = Some(error);
                     break;
                 }
+                Err(error) if error.delivery() == Delivery::Refused && is_elsewhere(place, &server, &error) => {
+                    lost = Some(error);
+                    break;
+                }
                 Err(error) => return Err(error),
             }
         }
     }
+}
+
+/// Whether another server is the right one; the topology is asked then.
+fn is_elsewhere(place: Place<'_>, server: &Arc<Server>, error: &Error) -> bool {
+    let (Place::Fleet(fleet), Some(error)) = (place, error.server()) else { return false };
+    !matches!(fleet.elsewhere(server, error), Elsewhere::No)
 }

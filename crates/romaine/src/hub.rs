@@ -12,10 +12,11 @@ use romaine_proto::{Delivered, Refused, SubscriptionKind, Subscriptions, subscri
 use romaine_resp::{Reader, ServerError, Token};
 use tokio::sync::Notify;
 
-use crate::circuit::{After, Notice};
+use crate::circuit::Notice;
 use crate::clock;
 use crate::config::Overflow;
 use crate::error::{Error, ErrorKind};
+use crate::inbox::After;
 
 /// A published message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -272,6 +273,57 @@ impl Hub {
         (!tell.is_empty()).then(|| Asking { request: request(), token: UNSUBSCRIBE })
     }
 
+    /// A subscriber leaves for another server. `Some` when the subscription was in force for it: since when it has not
+    /// been, if so.
+    pub(crate) fn evict(
+        &self,
+        kind: SubscriptionKind,
+        topic: &Bytes,
+        queue: &Arc<Queue>,
+    ) -> (Option<Option<Instant>>, Option<Asking>) {
+        let was_in_force = {
+            let state = self.lock();
+            let routes = state.routes[index(kind)].get(topic).into_iter().flatten();
+            let in_force = routes.filter(|route| Arc::ptr_eq(&route.queue, queue)).any(|route| route.in_force);
+            in_force.then(|| state.subscriptions.interrupted_since(kind, topic))
+        };
+        (was_in_force, self.remove(kind, std::slice::from_ref(topic), queue))
+    }
+
+    /// A subscriber comes from another server, where the subscription was in force until `since`; returns what this
+    /// server must be asked.
+    pub(crate) fn adopt(
+        &self,
+        kind: SubscriptionKind,
+        topic: &Bytes,
+        queue: &Arc<Queue>,
+        since: Instant,
+        cause: Error,
+    ) -> Option<Asking> {
+        let mut state = self.lock();
+        let is_first = state.subscriptions.want(kind, topic.clone());
+        let route = Route { queue: queue.clone(), in_force: true };
+        state.routes[index(kind)].entry(topic.clone()).or_default().push(route);
+        if state.subscriptions.is_confirmed(kind, topic) {
+            let now = clock::now();
+            let (since, until) = (clock::wall_clock(since), clock::wall_clock(now));
+            let mut wakers = Vec::new();
+            queue.push(Incoming::Gap { topic: topic.clone(), since, until, cause }, &mut wakers);
+            queue.push(Incoming::Resumed { topic: topic.clone() }, &mut wakers);
+            drop(state);
+            wakers.into_iter().for_each(Waker::wake);
+            return None;
+        }
+        state.subscriptions.interrupted(kind, topic, since);
+        state.cause.get_or_insert(cause);
+        is_first.then(|| state.ask(kind, vec![topic.clone()]))
+    }
+
+    /// Whether the server has confirmed the topic on its present connection.
+    pub(crate) fn is_confirmed(&self, kind: SubscriptionKind, topic: &Bytes) -> bool {
+        self.lock().subscriptions.is_confirmed(kind, topic)
+    }
+
     /// Waits until the server has confirmed all topics, or refused.
     pub(crate) async fn confirmed(&self, kind: SubscriptionKind, topics: &[Bytes]) -> Result<(), ServerError> {
         loop {
@@ -339,6 +391,11 @@ impl Hub {
         let Ok(Token::Error(text)) = Reader::new(frame).token() else { return };
         let Some((kind, topics)) = state.asked.remove(&token) else { return };
         let error = ServerError::new(text);
+        if error.code() == "MOVED" {
+            // It stays wanted; once it is known who has the slot, it moves there.
+            after.notices.push(Notice::Misplaced);
+            return;
+        }
         match state.subscriptions.refused(kind, topics, error.clone()) {
             Refused::OneByOne(topics) => {
                 after.notices.extend(topics.into_iter().map(|topic| Notice::Revoked { kind, topic }));

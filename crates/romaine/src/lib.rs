@@ -13,7 +13,9 @@ mod cells;
 mod circuit;
 mod client;
 mod clock;
+mod common;
 mod config;
+mod config_topology;
 mod credentials;
 mod dedicated;
 #[cfg(test)]
@@ -21,17 +23,21 @@ mod driver_tests;
 mod error;
 mod events;
 mod exclusive;
+mod fleet;
 mod health;
 mod hub;
+mod inbox;
 mod metrics;
 mod monitor;
 mod panics;
 mod pipeline;
 mod probe;
+mod raw;
 mod reliable;
+mod scan;
 mod script;
+mod server;
 mod session;
-mod shared;
 mod socket;
 mod subscription;
 mod supervisor;
@@ -47,7 +53,7 @@ pub use client::Client;
 pub use config::{Address, Config, IntoConfig, Offline, Overflow};
 pub use credentials::{Credentials, CredentialsFuture, CredentialsProvider};
 pub use error::{Delivery, Error, ErrorKind, Result};
-pub use events::{Event, EventStream, Lane};
+pub use events::{Event, EventStream, Lane, NodeRole, TopologyNode};
 pub use exclusive::Exclusive;
 pub use health::{Health, Status};
 pub use hub::{Incoming, Message};
@@ -63,7 +69,7 @@ pub use transaction::Transaction;
 pub use romaine_commands::{Cmd, Command, Executor, FromValue, Request, ToArg, ToArgs, cmd, replies};
 pub use romaine_proto::retry::RetryPolicy;
 pub use romaine_proto::{
-    Backoff, ConnectionLimits, Delay, GhostVerdict, Keepalive, Liveness, Protocol, SubscriptionKind,
+    Backoff, ConnectionLimits, Delay, GhostVerdict, Keepalive, Liveness, Protocol, ReadFrom, SubscriptionKind,
 };
 pub use romaine_resp::{Limits, ServerError, Value};
 

@@ -180,11 +180,43 @@ pub struct Metrics {
     pub in_flight: usize,
     /// Blocking commands under way.
     pub blocking: usize,
+    /// Redirects (MOVED, ASK) followed since the client was made.
+    pub redirects: u64,
     /// Time from issuing a command to its reply, the time in the queue included, by command name.
     pub latencies: Vec<(&'static str, Histogram)>,
 }
 
+impl Counters {
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.replies += other.replies;
+        self.expired += other.expired;
+        self.disconnected += other.disconnected;
+        self.refused_by_limit += other.refused_by_limit;
+        self.retries += other.retries;
+        self.bytes_out += other.bytes_out;
+        self.bytes_in += other.bytes_in;
+        self.connections += other.connections;
+        self.pushes += other.pushes;
+    }
+}
+
 impl Metrics {
+    /// Adds another server's.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.commands.add(&other.commands);
+        self.subscriptions.add(&other.subscriptions);
+        self.queued += other.queued;
+        self.queued_bytes += other.queued_bytes;
+        self.in_flight += other.in_flight;
+        for (name, histogram) in other.latencies {
+            match self.latencies.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, known)) => known.merge(&histogram),
+                None => self.latencies.push((name, histogram)),
+            }
+        }
+    }
+
     /// The latencies of one command.
     #[must_use]
     pub fn latency(&self, command: &str) -> Option<&Histogram> {

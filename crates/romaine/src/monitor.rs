@@ -12,7 +12,7 @@ use romaine_resp::{Reader, ServerError, Token};
 use crate::dedicated::Dedicated;
 use crate::error::{Error, Result};
 use crate::events::Lane;
-use crate::shared::Shared;
+use crate::server::Server;
 
 /// The lines of MONITOR, as the server writes them: time, database, client address, command and arguments.
 ///
@@ -35,14 +35,14 @@ pub enum MonitorLine {
 }
 
 impl Monitor {
-    pub(crate) async fn open(shared: &Arc<Shared>) -> Result<Self> {
-        let dedicated = Dedicated::open(shared, Lane::Exclusive, WireLane::Monitor).await?;
-        dedicated.circuit.monitor(&cmd::<()>("MONITOR").into_request(), shared.config.subscription_backlog)?;
+    pub(crate) async fn open(server: &Arc<Server>) -> Result<Self> {
+        let dedicated = Dedicated::open(server, Lane::Exclusive, WireLane::Monitor).await?;
+        dedicated.circuit.monitor(&cmd::<()>("MONITOR").into_request(), server.config.subscription_backlog)?;
         let mut monitor = Self { dedicated, ended: false };
         // The first line is the server's OK, or its refusal.
         match monitor.next().await {
             Some(Ok(_ok)) => Ok(monitor),
-            Some(Err(error)) => Err(error.with_command("MONITOR").with_node(&shared.node)),
+            Some(Err(error)) => Err(error.with_command("MONITOR").with_node(&server.node)),
             None => Err(Error::usage("MONITOR ended before it began")),
         }
     }

@@ -4,11 +4,13 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use romaine_commands::{Command, Executor, FromValue};
+use futures_util::future::join_all;
+use romaine_commands::{Command, Executor, FromValue, Request};
 use romaine_resp::{Reader, ServerError, Token};
 
 use crate::batch::{self, Batch};
-use crate::call::Target;
+use crate::call::{Place, RawCall};
+use crate::cells::ReplyBytes;
 use crate::circuit::Patience;
 use crate::error::{Error, Result};
 
@@ -45,14 +47,17 @@ impl<R> Ticket<R> {
 #[derive(Debug)]
 #[must_use = "a pipeline does nothing until it is executed"]
 pub struct Pipeline<'a> {
-    target: Target<'a>,
+    place: Place<'a>,
     batch: Batch,
+    /// In a Cluster each command goes its own way.
+    requests: Vec<Request>,
     patience: Patience,
 }
 
 impl<'a> Pipeline<'a> {
-    pub(crate) fn new(target: Target<'a>) -> Self {
-        Self { target, batch: Batch::default(), patience: Patience::For(target.shared.config.timeout) }
+    pub(crate) fn new(place: Place<'a>) -> Self {
+        let patience = Patience::For(place.common().config.timeout);
+        Self { place, batch: Batch::default(), requests: Vec::new(), patience }
     }
 
     /// Number of commands.
@@ -73,7 +78,8 @@ impl<'a> Pipeline<'a> {
         self
     }
 
-    /// Sends all commands in one piece and waits for all replies.
+    /// Sends all commands in one piece and waits for all replies. In a Cluster: one piece for each node, redirects
+    /// followed for each command, which keep their order only within a slot.
     ///
     /// # Errors
     /// When the batch as a whole failed. What a single command is answered, an error too, is in its own reply. A batch
@@ -90,17 +96,39 @@ impl<'a> Pipeline<'a> {
             .with_command(spec.name));
         }
         if self.is_empty() {
-            return Ok(Replies { replies: None, inner: None, node: self.target.shared.node.clone() });
+            return Ok(Replies { source: Source::Each(Vec::new()), node: "".into() });
         }
-        let retries = !self.target.exclusive;
-        let replies = self.batch.run(self.target.circuit, self.patience, retries).await;
-        let node = self.target.shared.node.clone();
-        let replies = replies.map_err(|error| {
-            self.target.shared.refused(self.target.circuit, &error);
-            error.with_command("pipeline").with_node(&node)
-        })?;
-        Ok(Replies { replies: Some(replies), inner: None, node })
+        match self.place {
+            Place::At(target) => {
+                let node = target.server.node.clone();
+                let replies = self.batch.run(target.circuit, self.patience, !target.exclusive).await;
+                let replies = replies.map_err(|error| {
+                    target.server.refused(target.circuit, &error);
+                    error.with_command("pipeline").with_node(&node)
+                })?;
+                Ok(Replies { source: Source::Batch(replies), node })
+            }
+            Place::Fleet(fleet) if fleet.is_cluster() => {
+                let deadline = Patience::Until(fleet.deadline(self.patience));
+                let calls = self.requests.into_iter().map(|request| RawCall::new(self.place, request, deadline));
+                Ok(Replies { source: Source::Each(join_all(calls).await), node: "".into() })
+            }
+            Place::Fleet(fleet) => {
+                let deadline = fleet.deadline(self.patience);
+                let ran = fleet.run(&self.batch, None, deadline).await;
+                let (replies, server) = ran.map_err(|error| error.with_command("pipeline"))?;
+                // Each reply tells its caller; this tells us.
+                if (0..self.batch.count as usize).any(|index| is_readonly(replies.frame(index))) {
+                    server.demoted();
+                }
+                Ok(Replies { source: Source::Batch(replies), node: server.node.clone() })
+            }
+        }
     }
+}
+
+fn is_readonly(frame: Option<&[u8]>) -> bool {
+    frame.is_some_and(|frame| frame.starts_with(b"-READONLY"))
 }
 
 impl Executor for &mut Pipeline<'_> {
@@ -108,7 +136,11 @@ impl Executor for &mut Pipeline<'_> {
 
     #[inline]
     fn issue<C: Command>(self, command: C) -> Ticket<C::Reply> {
-        self.batch.push(&command.into_request());
+        let request = command.into_request();
+        self.batch.push(&request);
+        if matches!(self.place, Place::Fleet(fleet) if fleet.is_cluster()) {
+            self.requests.push(request);
+        }
         Ticket::new(self.batch.count as usize - 1)
     }
 }
@@ -116,15 +148,23 @@ impl Executor for &mut Pipeline<'_> {
 /// The replies of a pipeline or transaction.
 #[derive(Debug)]
 pub struct Replies {
-    replies: Option<batch::Replies>,
-    /// For a transaction: where EXEC's elements are in its frame.
-    inner: Option<Vec<std::ops::Range<usize>>>,
+    source: Source,
     node: Arc<str>,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Of one batch.
+    Batch(batch::Replies),
+    /// Of a transaction: where EXEC's elements are in its frame.
+    Exec(batch::Replies, Vec<std::ops::Range<usize>>),
+    /// Each command's own.
+    Each(Vec<Result<ReplyBytes>>),
 }
 
 impl Replies {
     pub(crate) const fn of_exec(replies: batch::Replies, inner: Vec<std::ops::Range<usize>>, node: Arc<str>) -> Self {
-        Self { replies: Some(replies), inner: Some(inner), node }
+        Self { source: Source::Exec(replies, inner), node }
     }
 
     /// Exchanges a ticket for its reply.
@@ -132,21 +172,26 @@ impl Replies {
     /// # Errors
     /// When the server answered this command with an error, or with another type than the command's.
     pub fn take<R: FromValue>(&mut self, ticket: Ticket<R>) -> Result<R> {
-        let Some(frame) = self.frame(ticket.index) else {
-            return Err(Error::usage("this ticket is of another pipeline"));
+        let foreign = || Error::usage("this ticket is of another pipeline");
+        let frame = match &self.source {
+            Source::Batch(replies) => replies.frame(ticket.index).ok_or_else(foreign)?,
+            Source::Exec(replies, elements) => {
+                let element = elements.get(ticket.index).cloned();
+                replies.last_frame().zip(element).and_then(|(exec, at)| exec.get(at)).ok_or_else(foreign)?
+            }
+            Source::Each(replies) => match replies.get(ticket.index).ok_or_else(foreign)? {
+                Ok(bytes) => bytes.as_slice(),
+                Err(error) => return Err(error.clone()),
+            },
         };
         let mut reader = Reader::new(frame);
         if let Ok(Token::Error(text)) = reader.peek() {
-            return Err(Error::server_error(ServerError::new(text)).with_node(&self.node));
+            return Err(self.at(Error::server_error(ServerError::new(text))));
         }
-        R::from_value(&mut reader).map_err(|error| Error::conversion(error).with_node(&self.node))
+        R::from_value(&mut reader).map_err(|error| self.at(Error::conversion(error)))
     }
 
-    fn frame(&self, index: usize) -> Option<&[u8]> {
-        let replies = self.replies.as_ref()?;
-        match &self.inner {
-            None => replies.frame(index),
-            Some(elements) => replies.last_frame()?.get(elements.get(index)?.clone()),
-        }
+    fn at(&self, error: Error) -> Error {
+        if self.node.is_empty() { error } else { error.with_node(&self.node) }
     }
 }

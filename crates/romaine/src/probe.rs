@@ -19,7 +19,7 @@ use crate::batch::{self, Batch};
 use crate::call::{Call, Target, ask};
 use crate::circuit::Patience;
 use crate::error::{Delivery, Error, Result};
-use crate::shared::Shared;
+use crate::server::Server;
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -43,18 +43,18 @@ impl Permission {
 
     /// Whether probing is permitted. Where that is not known yet and cannot be learned at once, it is taken as refused
     /// for this time: a sliced wait is always safe.
-    pub(crate) async fn is_granted(&self, shared: &Arc<Shared>) -> bool {
+    pub(crate) async fn is_granted(&self, server: &Arc<Server>) -> bool {
         if let Some(known) = self.known() {
             return known;
         }
-        if !shared.names_its_clients() {
+        if !server.names_its_clients() {
             // Without a number nobody can be asked about.
             self.set(ProbeAnswer::Refused);
             return false;
         }
-        shared.start_control();
+        server.start_control();
         // No client has the number 0: a server that permits the question answers that it was not blocked.
-        let asked = tokio::time::timeout(Duration::from_secs(1), unblock(shared, 0));
+        let asked = tokio::time::timeout(Duration::from_secs(1), unblock(server, 0));
         self.set(asked.await.unwrap_or(ProbeAnswer::Lost));
         self.known().unwrap_or(false)
     }
@@ -70,20 +70,20 @@ impl Permission {
 }
 
 /// Probes the connection `client_id`.
-pub(crate) async fn probe(shared: Arc<Shared>, client_id: u64) -> ProbeAnswer {
-    if !shared.control.is_ready() {
-        shared.start_control();
+pub(crate) async fn probe(server: Arc<Server>, client_id: u64) -> ProbeAnswer {
+    if !server.control.is_ready() {
+        server.start_control();
         return ProbeAnswer::Lost;
     }
-    let answer = unblock(&shared, client_id).await;
-    shared.probes.set(answer);
+    let answer = unblock(&server, client_id).await;
+    server.probes.set(answer);
     answer
 }
 
-async fn unblock(shared: &Arc<Shared>, client_id: u64) -> ProbeAnswer {
-    let patience = Patience::For(Some(shared.config.liveness.suspect_after));
+async fn unblock(server: &Arc<Server>, client_id: u64) -> ProbeAnswer {
+    let patience = Patience::For(Some(server.config.liveness.suspect_after));
     // The first answer counts: -BUSY says all that is to be known.
-    let ping = Call::<()>::new(Target::of(shared, &shared.control), cmd::<()>("PING").into_request(), patience);
+    let ping = Call::<()>::new(Target::of(server, &server.control), cmd::<()>("PING").into_request(), patience);
     if let Err(error) = ping.retry(RetryPolicy::Never).await {
         return if error.server().is_some_and(retry::is_passing) { ProbeAnswer::Busy } else { ProbeAnswer::Lost };
     }
@@ -92,12 +92,12 @@ async fn unblock(shared: &Arc<Shared>, client_id: u64) -> ProbeAnswer {
     batch.push(&cmd::<()>("CLIENT").arg("UNBLOCK").arg(client_id).arg("ERROR").into_request());
     batch.push(&cmd::<()>("EVAL").arg("return 0").arg(0).into_request());
     batch.push_raw(EXEC);
-    let Some(Ok(ticketed)) = batch.issue_if(&shared.control, |state| state.connection.link() == Link::Ready) else {
+    let Some(Ok(ticketed)) = batch.issue_if(&server.control, |state| state.connection.link() == Link::Ready) else {
         return ProbeAnswer::Lost;
     };
     // No deadline: it ends with its reply or with the control connection, which has a watchdog of its own. A second
     // probe behind a first that is held back would unblock twice.
-    let Ok(replies) = batch.collect(&shared.control, ticketed).await else {
+    let Ok(replies) = batch.collect(&server.control, ticketed).await else {
         return ProbeAnswer::Lost;
     };
     let Some(exec) = replies.frame(3) else { return ProbeAnswer::Lost };
@@ -120,11 +120,12 @@ fn is_busy(replies: &batch::Replies) -> bool {
 }
 
 /// Examines and ends a ghost. `Ok(None)`: not permitted here. Waits for the control connection as long as it takes.
-pub(crate) async fn fence(shared: &Arc<Shared>, ghost: &Ghost) -> Result<Option<GhostVerdict>> {
-    shared.start_control();
+pub(crate) async fn fence(server: &Arc<Server>, ghost: &Ghost) -> Result<Option<GhostVerdict>> {
+    let _course = server.course();
+    server.start_control();
     let mut failed = false;
     loop {
-        if shared.is_closed() {
+        if server.common.is_closed() {
             return Err(Error::without_reply(romaine_proto::FailureKind::Closed, Delivery::Unknown));
         }
         // Waits in the control connection's queue until there is one.
@@ -132,18 +133,18 @@ pub(crate) async fn fence(shared: &Arc<Shared>, ghost: &Ghost) -> Result<Option<
         if std::mem::replace(&mut failed, true) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let ping = ask(Target::of(shared, &shared.control), cmd::<()>("PING"), Patience::For(None)).await;
+        let ping = ask(Target::of(server, &server.control), cmd::<()>("PING"), Patience::For(None)).await;
         if ping.is_err() {
             continue;
         }
-        let run_id = shared.control.lock().run_id.clone();
+        let run_id = server.control.lock().run_id.clone();
         match ghost.autopsy(run_id.as_deref()) {
             Autopsy::Known(verdict) => return Ok(Some(verdict)),
-            Autopsy::Look => match look(shared, ghost).await {
+            Autopsy::Look => match look(server, ghost).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(Some(GhostVerdict::Stranger)),
                 Err(error) if error.server().is_some_and(|error| !retry::is_passing(error)) => {
-                    match by_unblock(shared, ghost.client_id).await {
+                    match by_unblock(server, ghost.client_id).await {
                         Some(verdict) => return Ok(verdict),
                         None => continue,
                     }
@@ -162,29 +163,29 @@ pub(crate) async fn fence(shared: &Arc<Shared>, ghost: &Ghost) -> Result<Option<
         let same = |state: &crate::circuit::State| {
             state.connection.link() == Link::Ready && state.run_id.as_deref() == run_id.as_deref()
         };
-        let Some(Ok(ticketed)) = batch.issue_if(&shared.control, same) else { continue };
-        let Ok(replies) = batch.collect(&shared.control, ticketed).await else { continue };
+        let Some(Ok(ticketed)) = batch.issue_if(&server.control, same) else { continue };
+        let Ok(replies) = batch.collect(&server.control, ticketed).await else { continue };
         if let Some(verdict) = replies.frame(3).and_then(|exec| ghost.verdict(exec)) {
             return Ok(Some(verdict));
         }
-        if let Some(verdict) = by_unblock(shared, ghost.client_id).await {
+        if let Some(verdict) = by_unblock(server, ghost.client_id).await {
             return Ok(verdict);
         }
     }
 }
 
 /// Whether the id is ours, judged by the address, where the server process cannot be told.
-async fn look(shared: &Arc<Shared>, ghost: &Ghost) -> Result<bool> {
+async fn look(server: &Arc<Server>, ghost: &Ghost) -> Result<bool> {
     let list = cmd::<String>("CLIENT").arg("LIST").arg("ID").arg(ghost.client_id);
     let patience = Patience::For(Some(Duration::from_secs(2)));
-    let line = ask(Target::of(shared, &shared.control), list, patience).await?;
+    let line = ask(Target::of(server, &server.control), list, patience).await?;
     Ok(ghost.is_ours(&line))
 }
 
 /// Where KILL is refused: unblocking ends the ghost's wait just as well. `Some(None)`: not permitted either; `None`: no
 /// answer, to be asked again.
-async fn by_unblock(shared: &Arc<Shared>, client_id: u64) -> Option<Option<GhostVerdict>> {
-    match unblock(shared, client_id).await {
+async fn by_unblock(server: &Arc<Server>, client_id: u64) -> Option<Option<GhostVerdict>> {
+    match unblock(server, client_id).await {
         ProbeAnswer::Unblocked => Some(Some(GhostVerdict::StillBlocked)),
         ProbeAnswer::NotBlocked => Some(Some(GhostVerdict::Gone)),
         ProbeAnswer::Refused => Some(None),

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use romaine_commands::{Command as _, Executor, FromValue, cmd};
 use romaine_resp::Reader;
 
-use crate::blocking::{self, EndOfStream};
+use crate::blocking::{self, EndOfStream, Router};
 use crate::call::decode;
 use crate::circuit::Patience;
 use crate::client::Client;
@@ -182,7 +182,7 @@ impl<V: FromValue> ReliablePop<V> {
                     return element(raw).map(Some);
                 }
                 Ok(None) => {}
-                Err(error) if error.delivery() == Delivery::Unknown && !self.client.shared().is_closed() => {
+                Err(error) if error.delivery() == Delivery::Unknown && !self.client.common().is_closed() => {
                     self.doubt = Doubt::Unseen;
                 }
                 Err(error) if error.kind() == ErrorKind::Timeout => {}
@@ -289,7 +289,7 @@ impl<V: FromValue> ReliablePop<V> {
             let blmove = cmd::<Option<Bytes>>("BLMOVE").arg(source).arg(processing).arg("RIGHT").arg("LEFT");
             let request = Box::new(blmove.arg(seconds).into_request());
             let moved =
-                blocking::run(client.shared().clone(), request, Patience::Default, EndOfStream::Unknown).await?;
+                blocking::run(Router::of(client.place()), request, Patience::Default, EndOfStream::Unknown).await?;
             decode(&moved)
         })
     }

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use romaine_commands::{Command, FromValue, Request, ToArgs, cmd};
 
-use crate::call::{Target, ask};
+use crate::call::{Place, ask_in};
 use crate::circuit::Patience;
 use crate::error::{Error, Result};
-use crate::shared::Shared;
 
 /// A Lua script: sent by digest (EVALSHA), by its text only when the server does not have it (after SCRIPT FLUSH, a
 /// restart, a failover).
@@ -63,18 +62,14 @@ impl Script {
         command
     }
 
-    pub(crate) async fn run<R: FromValue>(
-        &self,
-        shared: &Arc<Shared>,
-        keys: impl ToArgs,
-        args: impl ToArgs,
-    ) -> Result<R> {
+    pub(crate) async fn run<R: FromValue>(&self, place: Place<'_>, keys: impl ToArgs, args: impl ToArgs) -> Result<R> {
         // Written once: counted, and ready for the second request if there has to be one.
         let keys = cmd::<()>("").args(keys).into_request();
         let args = cmd::<()>("").args(args).into_request();
-        let target = Target::of(shared, &shared.commands);
-        match ask(target, self.request::<R>(true, &keys, &args), Patience::Default).await {
-            Err(error) if is_missing(&error) => ask(target, self.request(false, &keys, &args), Patience::Default).await,
+        match ask_in(place, self.request::<R>(true, &keys, &args), Patience::Default).await {
+            Err(error) if is_missing(&error) => {
+                ask_in(place, self.request(false, &keys, &args), Patience::Default).await
+            }
             other => other,
         }
     }

@@ -13,9 +13,10 @@ use romaine_proto::CloseReason;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::circuit::{After, Circuit, Notice};
+use crate::circuit::{Circuit, Notice};
 use crate::clock;
 use crate::events::Lane;
+use crate::inbox::After;
 use crate::socket::Socket;
 
 /// What one read can bring. Shared by all connections of a thread: an idle connection holds no buffer.
@@ -249,6 +250,9 @@ impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {
                 let mut state = self.circuit.lock();
                 if state.ending || (state.draining && state.is_empty()) {
                     return Err(CloseReason::Ours);
+                }
+                if state.leaving {
+                    return Err(CloseReason::Left);
                 }
                 state.register(cx);
                 state.unstamp();

@@ -8,10 +8,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_core::Stream;
 use romaine_proto::SubscriptionKind;
+use romaine_resp::ServerError;
 
+use crate::call::Place;
+use crate::common::Common;
 use crate::error::{Delivery, Error, ErrorKind, Result};
+use crate::fleet::Fleet;
 use crate::hub::{Incoming, Queue};
-use crate::shared::Shared;
+use crate::server::Server;
 
 /// Messages of some channels or patterns, until it is dropped.
 ///
@@ -19,7 +23,7 @@ use crate::shared::Shared;
 /// [`Incoming::Resumed`] where messages may be missing.
 #[derive(Debug)]
 pub struct Subscription {
-    shared: Arc<Shared>,
+    home: Home,
     queue: Arc<Queue>,
     kind: SubscriptionKind,
     topics: Vec<Bytes>,
@@ -27,9 +31,78 @@ pub struct Subscription {
     hand: VecDeque<Incoming>,
 }
 
+/// Where a subscription lives.
+#[derive(Debug)]
+enum Home {
+    /// At this server.
+    At(Arc<Server>),
+    /// Wherever the topology says.
+    Fleet(Arc<Fleet>),
+}
+
+impl Home {
+    fn common(&self) -> &Arc<Common> {
+        match self {
+            Self::At(server) => &server.common,
+            Self::Fleet(fleet) => &fleet.common,
+        }
+    }
+
+    fn add(&self, kind: SubscriptionKind, topics: &[Bytes], queue: &Arc<Queue>) {
+        match self {
+            Self::At(server) => {
+                let ask = server.hub.add(kind, topics, queue);
+                server.start_subscriptions();
+                if let Some(asking) = ask {
+                    server.subscriptions.issue_subscription(&asking);
+                }
+            }
+            Self::Fleet(fleet) => fleet.homes.add(fleet, kind, topics, queue),
+        }
+    }
+
+    fn remove(&self, kind: SubscriptionKind, topics: &[Bytes], queue: &Arc<Queue>) {
+        match self {
+            Self::At(server) => {
+                if let Some(asking) = server.hub.remove(kind, topics, queue) {
+                    server.subscriptions.issue_subscription(&asking);
+                }
+            }
+            Self::Fleet(fleet) => fleet.homes.remove(kind, topics, queue),
+        }
+    }
+
+    async fn confirmed(&self, kind: SubscriptionKind, topics: &[Bytes], queue: &Arc<Queue>) -> Result<(), ServerError> {
+        match self {
+            Self::At(server) => server.hub.confirmed(kind, topics).await,
+            Self::Fleet(fleet) => fleet.homes.confirmed(fleet, kind, queue).await,
+        }
+    }
+
+    fn last_error(&self, queue: &Arc<Queue>) -> Option<Error> {
+        match self {
+            Self::At(server) => server.subscriptions.lock().last_error.clone(),
+            Self::Fleet(fleet) => fleet.homes.last_error(queue),
+        }
+    }
+}
+
 impl Subscription {
     /// Subscribes and waits for the server's confirmation.
-    pub(crate) async fn open(shared: &Arc<Shared>, kind: SubscriptionKind, mut topics: Vec<Bytes>) -> Result<Self> {
+    pub(crate) async fn open(place: Place<'_>, kind: SubscriptionKind, topics: Vec<Bytes>) -> Result<Self> {
+        let home = match place {
+            Place::At(target) => Home::At(target.server.clone()),
+            Place::Fleet(fleet) => Home::Fleet(fleet.clone()),
+        };
+        Self::open_in(home, kind, topics).await
+    }
+
+    /// The same at one server, whatever it is to the client.
+    pub(crate) async fn open_at(server: &Arc<Server>, kind: SubscriptionKind, topics: Vec<Bytes>) -> Result<Self> {
+        Self::open_in(Home::At(server.clone()), kind, topics).await
+    }
+
+    async fn open_in(home: Home, kind: SubscriptionKind, mut topics: Vec<Bytes>) -> Result<Self> {
         let command = kind.subscribe_command();
         // A topic named twice is one subscription: each message comes once.
         topics.sort_unstable();
@@ -37,39 +110,39 @@ impl Subscription {
         if topics.is_empty() {
             return Err(Error::usage("no channel was given").with_command(command));
         }
-        if shared.is_closed() {
+        let common = home.common().clone();
+        if common.is_closed() {
             return Err(
                 Error::without_reply(romaine_proto::FailureKind::Closed, Delivery::NotSent).with_command(command)
             );
         }
-        let config = &shared.config;
+        let config = &common.config;
         let queue = Arc::new(Queue::new(config.subscription_backlog, config.subscription_overflow));
-        let ask = shared.hub.add(kind, &topics, &queue);
+        home.add(kind, &topics, &queue);
         // From here on dropping it undoes it.
-        let subscription = Self { shared: shared.clone(), queue, kind, topics, hand: VecDeque::new() };
-        shared.start_subscriptions();
-        if let Some(asking) = ask {
-            shared.subscriptions.issue_subscription(&asking);
-        }
-        let confirmed = shared.hub.confirmed(kind, &subscription.topics);
+        let subscription = Self { home, queue, kind, topics, hand: VecDeque::new() };
+        let confirmed = subscription.home.confirmed(kind, &subscription.topics, &subscription.queue);
         let confirmed = match config.timeout {
             Some(limit) => tokio::time::timeout(limit, confirmed).await,
             None => Ok(confirmed.await),
         };
-        match confirmed {
-            Ok(Ok(())) => Ok(subscription),
-            Ok(Err(refusal)) => Err(Error::server_error(refusal).with_command(command).with_node(&shared.node)),
+        let with_node = |error: Error| match &subscription.home {
+            Home::At(server) => error.with_node(&server.node),
+            Home::Fleet(_) => error,
+        };
+        let error = match confirmed {
+            Ok(Ok(())) => return Ok(subscription),
+            Ok(Err(refusal)) => with_node(Error::server_error(refusal).with_command(command)),
             Err(_elapsed) => {
-                let error = Error::new(ErrorKind::Timeout, Delivery::Unknown, "the server did not confirm in time")
-                    .with_command(command)
-                    .with_node(&shared.node);
-                let cause = shared.subscriptions.lock().last_error.clone();
-                Err(match cause {
+                let error = Error::new(ErrorKind::Timeout, Delivery::Unknown, "the server did not confirm in time");
+                let error = with_node(error.with_command(command));
+                match subscription.home.last_error(&subscription.queue) {
                     Some(cause) => error.with_source(cause),
                     None => error,
-                })
+                }
             }
-        }
+        };
+        Err(error)
     }
 
     /// The channels or patterns.
@@ -133,11 +206,6 @@ impl Stream for Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let tell = self.shared.hub.remove(self.kind, &self.topics, &self.queue);
-        if let Some(telling) = tell
-            && !self.shared.is_closed()
-        {
-            self.shared.subscriptions.issue_subscription(&telling);
-        }
+        self.home.remove(self.kind, &self.topics, &self.queue);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use romaine_proto::{CloseReason, Greeting, Reconnect, SubscriptionKind, Verdict};
+use romaine_proto::{CloseReason, Greeting, HandshakeError, Reconnect, SubscriptionKind, Trigger, Verdict};
 use tracing::Instrument as _;
 
 use crate::circuit::{Circuit, Notice};
@@ -15,23 +15,24 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::events::{Event, Lane};
 use crate::health::Status;
+use crate::server::Server;
 use crate::session::{Ending, Session};
-use crate::shared::Shared;
 use crate::socket::{Socket, dial};
 use crate::witness;
 
 /// Supervises `circuit` until the client is closed.
-pub(crate) async fn supervise(shared: Arc<Shared>, circuit: Arc<Circuit>) {
-    let config = &shared.config;
+pub(crate) async fn supervise(server: Arc<Server>, circuit: Arc<Circuit>) {
+    let config = &server.config;
     let mut reconnect = Reconnect::new(config.backoff.clone(), config.stable_after, fastrand::Rng::new());
     let mut delay = Duration::ZERO;
     let lane = circuit.lane;
+    let told = server.lane(lane);
     loop {
         let attempt = reconnect.attempt();
-        let span = tracing::info_span!("connection", %lane, node = %shared.node, attempt);
-        shared.events.tell(Event::ConnectAttempt { lane, node: shared.node.clone(), attempt, after: delay });
+        let span = tracing::info_span!("connection", %lane, node = %server.node, attempt);
+        server.tell(Event::ConnectAttempt { lane: told, node: server.node.clone(), attempt, after: delay });
         // Boxed, so that an established connection does not carry the size of its making.
-        let opening = Box::pin(open(&shared, lane).instrument(span.clone()));
+        let opening = Box::pin(open(&server, lane).instrument(span.clone()));
         let (error, was_ready) = match tend(&circuit, opening).await {
             None => break,
             Some(Err(error)) => {
@@ -39,13 +40,13 @@ pub(crate) async fn supervise(shared: Arc<Shared>, circuit: Arc<Circuit>) {
                 (error, false)
             }
             Some(Ok((socket, node, greeting))) => {
-                let session = one_session(&shared, &circuit, socket, &node, greeting).instrument(span);
+                let session = one_session(&server, &circuit, socket, &node, greeting).instrument(span);
                 let ended = session.await;
                 if let Some(since) = ended.ready_since
                     && !ended.ours
                 {
                     reconnect.ready(since);
-                    shared.events.tell(Event::Disconnected { lane, node, cause: ended.error.clone() });
+                    server.tell(Event::Disconnected { lane: told, node, cause: ended.error.clone() });
                 }
                 if ended.ours {
                     break;
@@ -56,7 +57,7 @@ pub(crate) async fn supervise(shared: Arc<Shared>, circuit: Arc<Circuit>) {
         delay = reconnect.failed(clock::now());
         tracing::debug!(%lane, %error, ?delay, "not connected; next attempt after the delay");
         if lane == Lane::Commands {
-            shared.update_health(|health| {
+            server.update_health(|health| {
                 health.status = Status::Disconnected;
                 health.attempts = attempt;
                 health.last_error = Some(error.clone());
@@ -64,8 +65,9 @@ pub(crate) async fn supervise(shared: Arc<Shared>, circuit: Arc<Circuit>) {
         }
         // The end of a connection that was usable has been told; it was no failed attempt.
         if !was_ready {
-            shared.events.tell(Event::ReconnectFailed { lane, attempt, cause: error, next_in: delay });
+            server.tell(Event::ReconnectFailed { lane: told, attempt, cause: error, next_in: delay });
         }
+        server.trigger(Trigger::Reconnecting { attempts: attempt });
         if tend(&circuit, tokio::time::sleep(delay)).await.is_none() {
             break;
         }
@@ -73,7 +75,7 @@ pub(crate) async fn supervise(shared: Arc<Shared>, circuit: Arc<Circuit>) {
     let closed = Error::closed_by(&CloseReason::Ours);
     circuit.closed(0, true, &closed);
     if lane == Lane::Commands {
-        shared.update_health(|health| health.status = Status::Closed);
+        server.update_health(|health| health.status = Status::Closed);
     }
 }
 
@@ -84,34 +86,38 @@ struct Ended {
     ours: bool,
 }
 
-async fn open(shared: &Shared, lane: Lane) -> Result<(Socket, Arc<str>, Greeting)> {
-    let greeting = shared.greeting(lane).await.map_err(|error| error.with_node(&shared.node))?;
-    let (socket, node) = dial(&shared.config).await?;
+async fn open(server: &Server, lane: Lane) -> Result<(Socket, Arc<str>, Greeting)> {
+    let greeting = server.greeting(lane).await.map_err(|error| error.with_node(&server.node))?;
+    let (socket, node) = dial(&server.config).await?;
     Ok((socket, node, greeting))
 }
 
 async fn one_session(
-    shared: &Arc<Shared>,
+    server: &Arc<Server>,
     circuit: &Arc<Circuit>,
     socket: Socket,
     node: &Arc<str>,
     greeting: Greeting,
 ) -> Ended {
     let lane = circuit.lane;
-    shared.events.tell(Event::Connected { lane, node: node.clone() });
-    circuit.opened(greeting, socket.local_address(), shared.config.handshake_timeout);
+    server.tell(Event::Connected { lane: server.lane(lane), node: node.clone() });
+    circuit.opened(greeting, socket.local_address(), server.config.handshake_timeout);
     let mut ready_since = None;
     let notice = |notice| {
         if matches!(notice, Notice::Ready(_)) {
             ready_since = Some(clock::now());
         }
-        act(shared, circuit, node, notice);
+        act(server, circuit, node, notice);
     };
     let Ending { reason, unwritten, cut: _ } = Session::new(circuit, socket, notice).await;
     let error = Error::closed_by(&reason).with_node(node);
+    if let CloseReason::Handshake(HandshakeError::WrongRole { found }) = &reason {
+        server.tell(Event::RoleRefused { node: node.clone(), found: found.clone() });
+        server.trigger(Trigger::ReadOnly);
+    }
     if lane == Lane::Subscriptions {
         let last_received = circuit.lock().last_received;
-        shared.hub.disconnected(last_received, &error);
+        server.hub.disconnected(last_received, &error);
     }
     let ours = matches!(reason, CloseReason::Ours);
     circuit.closed(unwritten, ours, &error);
@@ -119,8 +125,9 @@ async fn one_session(
 }
 
 /// Tells the world, and does what a notice asks for. Runs on the driver's task, outside every lock, and never waits.
-fn act(shared: &Arc<Shared>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: Notice) {
+fn act(server: &Arc<Server>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: Notice) {
     let lane = circuit.lane;
+    let told = server.lane(lane);
     match notice {
         Notice::Ready(identity) => {
             {
@@ -131,48 +138,57 @@ fn act(shared: &Arc<Shared>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: No
                 state.told_full = false;
             }
             if lane == Lane::Subscriptions {
-                for asking in shared.hub.restore() {
+                for asking in server.hub.restore() {
                     circuit.issue_subscription(&asking);
                 }
             }
+            server.identified(identity.role.as_deref(), identity.zone.as_deref());
+            if server.verifies_role() {
+                server.tell(Event::RoleVerified { node: node.clone() });
+            }
             if lane == Lane::Commands {
-                shared.update_health(|health| {
+                server.update_health(|health| {
                     health.status = Status::Connected;
                     health.node = Some(node.clone());
                     health.connections += 1;
                     health.attempts = 0;
                 });
             }
-            shared.events.tell(Event::Activated { lane, node: node.clone(), client_id: identity.client_id });
+            server.tell(Event::Activated { lane: told, node: node.clone(), client_id: identity.client_id });
         }
         Notice::Verdict(Verdict::Suspect { silent_for }) => {
             tracing::warn!(%lane, ?silent_for, "the server is silent; asking for a second opinion");
-            shared.events.tell(Event::Suspect { lane, silent_for });
+            server.tell(Event::Suspect { lane: told, silent_for });
             if lane == Lane::Commands {
-                shared.update_health(|health| health.status = Status::Suspect);
+                server.update_health(|health| health.status = Status::Suspect);
             }
+            server.trigger(Trigger::Silent);
             if lane != Lane::Control {
-                witness::second_opinion(shared, circuit);
+                witness::second_opinion(server, circuit);
             }
         }
-        Notice::Verdict(Verdict::Stalled { late_by }) => shared.events.tell(Event::Stalled { lane, late_by }),
+        Notice::Verdict(Verdict::Stalled { late_by }) => server.tell(Event::Stalled { lane: told, late_by }),
         // The disconnection that follows says it.
         Notice::Verdict(Verdict::Dead { .. } | Verdict::Ping) => {}
         Notice::Recovered => {
             if lane == Lane::Commands {
-                shared.update_health(|health| health.status = Status::Connected);
+                server.update_health(|health| health.status = Status::Connected);
             }
-            shared.events.tell(Event::Recovered { lane });
+            server.tell(Event::Recovered { lane: told });
         }
-        Notice::Gap { topic, duration } => shared.events.tell(Event::Gap { topic, duration }),
-        Notice::Resubscribed(topics) => shared.events.tell(Event::Resubscribed { topics }),
-        Notice::Dropped { topic, count } => shared.events.tell(Event::MessagesDropped { topic, count }),
-        Notice::Revoked { kind, topic } => ask_again(shared, kind, topic),
+        Notice::Gap { topic, duration } => server.tell(Event::Gap { topic, duration }),
+        Notice::Resubscribed(topics) => server.tell(Event::Resubscribed { topics }),
+        Notice::Dropped { topic, count } => server.tell(Event::MessagesDropped { topic, count }),
+        Notice::Misplaced => server.trigger(Trigger::Redirected),
+        Notice::Revoked { kind, topic } => {
+            server.trigger(Trigger::Redirected);
+            ask_again(server, kind, topic);
+        }
         Notice::Refused { kind, topic, cause } => {
             tracing::warn!(%cause, "the server refuses a subscription; it is asked again");
-            shared.events.tell(Event::SubscriptionRefused { topic: topic.clone(), cause });
-            let later = shared.clone();
-            shared.spawn(async move {
+            server.tell(Event::SubscriptionRefused { topic: topic.clone(), cause });
+            let later = server.clone();
+            server.spawn(async move {
                 tokio::time::sleep(ASK_AGAIN_AFTER).await;
                 ask_again(&later, kind, topic);
             });
@@ -183,9 +199,9 @@ fn act(shared: &Arc<Shared>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: No
 /// How long after a refusal a subscription is asked for again: permissions are given back by people.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-fn ask_again(shared: &Shared, kind: SubscriptionKind, topic: bytes::Bytes) {
-    if let Some(asking) = shared.hub.ask_again(kind, topic) {
-        shared.subscriptions.issue_subscription(&asking);
+fn ask_again(server: &Server, kind: SubscriptionKind, topic: bytes::Bytes) {
+    if let Some(asking) = server.hub.ask_again(kind, topic) {
+        server.subscriptions.issue_subscription(&asking);
     }
 }
 

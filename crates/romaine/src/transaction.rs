@@ -1,14 +1,16 @@
 //! MULTI … EXEC: all or nothing, and never piecemeal.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use romaine_commands::{Command, Executor, FromValue};
 use romaine_resp::{Reader, ServerError, Token};
 
 use crate::batch::{self, Batch};
-use crate::call::Target;
+use crate::call::Place;
 use crate::circuit::Patience;
 use crate::error::{Delivery, Error, ErrorKind, Result};
+use crate::fleet::common_slot;
 use crate::pipeline::{Replies, Ticket};
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
@@ -34,9 +36,11 @@ const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 #[derive(Debug)]
 #[must_use = "a transaction does nothing until it is executed"]
 pub struct Transaction<'a> {
-    target: Target<'a>,
+    place: Place<'a>,
     batch: Batch,
     patience: Patience,
+    /// In a Cluster: the slot of its keys, or why there is none.
+    slot: Result<Option<u16>>,
 }
 
 /// How a transaction under WATCH ended.
@@ -48,10 +52,10 @@ pub(crate) enum Outcome {
 }
 
 impl<'a> Transaction<'a> {
-    pub(crate) fn new(target: Target<'a>) -> Self {
+    pub(crate) fn new(place: Place<'a>) -> Self {
         let mut batch = Batch::default();
         batch.push_raw(MULTI);
-        Self { target, batch, patience: Patience::For(target.shared.config.timeout) }
+        Self { place, batch, patience: Patience::For(place.common().config.timeout), slot: Ok(None) }
     }
 
     /// Number of commands.
@@ -100,31 +104,55 @@ impl<'a> Transaction<'a> {
             .with_command(spec.name));
         }
         self.batch.push_raw(EXEC);
-        let node = self.target.shared.node.clone();
-        let retries = !self.target.exclusive;
-        let replies = self.batch.run(self.target.circuit, self.patience, retries).await;
-        let replies = replies.map_err(|error| {
-            self.target.shared.refused(self.target.circuit, &error);
-            error.with_command("EXEC").with_node(&node)
-        })?;
-        let Some(exec) = replies.last_frame() else { return Err(Error::usage("EXEC got no reply")) };
-        let mut reader = Reader::new(exec);
-        match reader.token() {
-            Ok(Token::Null) => Ok(Outcome::Aborted),
-            Ok(Token::Array(count)) => {
-                let mut elements = Vec::with_capacity(count.min(reader.remaining() + 1));
-                for _ in 0..count {
-                    let start = reader.position();
-                    if reader.skip().is_err() {
-                        break;
-                    }
-                    elements.push(start..reader.position());
-                }
-                Ok(Outcome::Done(Replies::of_exec(replies, elements, node)))
+        match self.place {
+            Place::At(target) => {
+                let node = target.server.node.clone();
+                let replies = self.batch.run(target.circuit, self.patience, !target.exclusive).await;
+                let replies = replies.map_err(|error| {
+                    target.server.refused(target.circuit, &error);
+                    error.with_command("EXEC").with_node(&node)
+                })?;
+                judge(replies, node)
             }
-            Ok(Token::Error(text)) => Err(queueing_error(&replies, text).with_command("EXEC").with_node(&node)),
-            _ => Err(Error::new(ErrorKind::Protocol, Delivery::Unknown, "EXEC was answered with something else")),
+            Place::Fleet(fleet) => {
+                let slot = self.slot.map_err(|error| error.with_command("EXEC"))?;
+                let deadline = fleet.deadline(self.patience);
+                for attempt in 0.. {
+                    let ran = fleet.run(&self.batch, slot, deadline).await;
+                    let (replies, server) = ran.map_err(|error| error.with_command("EXEC"))?;
+                    let outcome = judge(replies, server.node.clone());
+                    // Refused while it was queued: nothing of it was executed.
+                    let refused = outcome.as_ref().err().filter(|error| error.delivery() == Delivery::Refused);
+                    let Some(error) = refused.and_then(Error::server) else { return outcome };
+                    if !fleet.is_worth_again(&server, error, attempt, deadline).await {
+                        return outcome;
+                    }
+                }
+                Err(Error::usage("a transaction was tried too often"))
+            }
         }
+    }
+}
+
+/// What EXEC's reply says.
+fn judge(replies: batch::Replies, node: Arc<str>) -> Result<Outcome> {
+    let Some(exec) = replies.last_frame() else { return Err(Error::usage("EXEC got no reply")) };
+    let mut reader = Reader::new(exec);
+    match reader.token() {
+        Ok(Token::Null) => Ok(Outcome::Aborted),
+        Ok(Token::Array(count)) => {
+            let mut elements = Vec::with_capacity(count.min(reader.remaining() + 1));
+            for _ in 0..count {
+                let start = reader.position();
+                if reader.skip().is_err() {
+                    break;
+                }
+                elements.push(start..reader.position());
+            }
+            Ok(Outcome::Done(Replies::of_exec(replies, elements, node)))
+        }
+        Ok(Token::Error(text)) => Err(queueing_error(&replies, text).with_command("EXEC").with_node(&node)),
+        _ => Err(Error::new(ErrorKind::Protocol, Delivery::Unknown, "EXEC was answered with something else")),
     }
 }
 
@@ -149,7 +177,14 @@ impl Executor for &mut Transaction<'_> {
 
     #[inline]
     fn issue<C: Command>(self, command: C) -> Ticket<C::Reply> {
-        self.batch.push(&command.into_request());
+        let request = command.into_request();
+        if matches!(self.place, Place::Fleet(fleet) if fleet.is_cluster()) {
+            self.slot = match &self.slot {
+                Ok(slot) => common_slot(*slot, request.keys()),
+                Err(error) => Err(error.clone()),
+            };
+        }
+        self.batch.push(&request);
         Ticket::new(self.batch.count as usize - 2)
     }
 }

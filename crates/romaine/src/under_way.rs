@@ -20,13 +20,15 @@ use crate::dedicated::Dedicated;
 use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::probe;
-use crate::shared::Shared;
+use crate::server::{Course, Server};
 
 /// What a reply means to a wait.
 pub(crate) enum Answer {
     Nil,
     Unblocked,
     RoleChanged,
+    /// Another server is the right one, if there are several.
+    Elsewhere(ServerError),
     Passing(ServerError),
     Other,
 }
@@ -37,6 +39,7 @@ impl Answer {
             return match error.as_str() {
                 text if text.starts_with("UNBLOCKED client unblocked") => Self::Unblocked,
                 _ if error.code() == "UNBLOCKED" => Self::RoleChanged,
+                _ if matches!(error.code(), "READONLY" | "MOVED" | "ASK") => Self::Elsewhere(error),
                 _ if retry::is_passing(&error) => Self::Passing(error),
                 _ => Self::Other,
             };
@@ -60,7 +63,7 @@ type Probing = Pin<Box<dyn Future<Output = ProbeAnswer> + Send>>;
 
 /// A command on its connection. Dropped while the command is at the server, it cancels it there.
 pub(crate) struct UnderWay<'a> {
-    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) server: &'a Arc<Server>,
     pub(crate) dedicated: Option<Dedicated>,
     pub(crate) ticketed: Option<Ticketed>,
     pub(crate) ghost: Option<Ghost>,
@@ -71,12 +74,13 @@ pub(crate) struct UnderWay<'a> {
     pub(crate) timer: Option<Pin<Box<Sleep>>>,
     pub(crate) command: &'static str,
     pub(crate) takes: bool,
+    _course: Course,
 }
 
 impl<'a> UnderWay<'a> {
-    pub(crate) const fn new(shared: &'a Arc<Shared>, dedicated: Dedicated, command: &'static str, takes: bool) -> Self {
+    pub(crate) fn new(server: &'a Arc<Server>, dedicated: Dedicated, command: &'static str, takes: bool) -> Self {
         Self {
-            shared,
+            server,
             dedicated: Some(dedicated),
             ticketed: None,
             ghost: None,
@@ -86,6 +90,7 @@ impl<'a> UnderWay<'a> {
             timer: None,
             command,
             takes,
+            _course: server.course(),
         }
     }
 
@@ -117,7 +122,7 @@ impl<'a> UnderWay<'a> {
             self.probing = Some(Box::pin(async { ProbeAnswer::Lost }));
             return;
         };
-        self.probing = Some(Box::pin(probe::probe(self.shared.clone(), client_id)));
+        self.probing = Some(Box::pin(probe::probe(self.server.clone(), client_id)));
     }
 
     pub(crate) async fn next(&mut self, at: Option<Instant>) -> Input {
@@ -160,7 +165,7 @@ impl<'a> UnderWay<'a> {
         if self.ticketed.is_none()
             && let Some(dedicated) = self.dedicated.take()
         {
-            self.shared.pool.give(dedicated, self.shared.config.blocking_idle_max);
+            self.server.pool.give(dedicated, self.server.config.blocking_idle_max);
         }
     }
 
@@ -177,27 +182,33 @@ impl<'a> UnderWay<'a> {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         let (Some(dedicated), Some(ticketed)) = (self.dedicated.take(), self.ticketed.take()) else { return };
-        if self.shared.is_closed() {
+        if self.server.common.is_closed() {
             return;
         }
         let ghost = self.ghost.clone();
-        self.shared.spawn(cancel(self.shared.clone(), dedicated, ticketed, ghost, self.command, self.takes));
+        // Before this one's ends: the control connection must outlive the cancelling.
+        let course = self.server.course();
+        let cancelling = cancel(self.server.clone(), dedicated, ticketed, ghost, self.command, self.takes);
+        self.server.spawn(async move {
+            cancelling.await;
+            drop(course);
+        });
     }
 }
 
 /// Ends a blocking command whose caller has gone, so that it takes nothing any more; says so if it just had.
 async fn cancel(
-    shared: Arc<Shared>,
+    server: Arc<Server>,
     dedicated: Dedicated,
     ticketed: Ticketed,
     ghost: Option<Ghost>,
     command: &'static str,
     takes: bool,
 ) {
-    let grace = shared.config.liveness.probe_grace;
+    let grace = server.config.liveness.probe_grace;
     let lost = || {
         if takes {
-            shared.events.tell(Event::ElementMayBeLost { command });
+            server.tell(Event::ElementMayBeLost { command });
         }
     };
     let Some(ghost) = ghost else {
@@ -205,8 +216,8 @@ async fn cancel(
         dedicated.circuit.abandon(ticketed);
         return;
     };
-    if shared.probes.is_granted(&shared).await {
-        let answer = probe::probe(shared.clone(), ghost.client_id).await;
+    if server.probes.is_granted(&server).await {
+        let answer = probe::probe(server.clone(), ghost.client_id).await;
         if matches!(answer, ProbeAnswer::Unblocked | ProbeAnswer::NotBlocked)
             && let Ok(ended) = tokio::time::timeout(grace, dedicated.circuit.outcome(ticketed)).await
         {
@@ -214,7 +225,7 @@ async fn cancel(
                 if matches!(Answer::of(&bytes), Answer::Other) && refusal(&bytes).is_none() {
                     lost();
                 }
-                shared.pool.give(dedicated, shared.config.blocking_idle_max);
+                server.pool.give(dedicated, server.config.blocking_idle_max);
             }
             return;
         }
@@ -230,20 +241,20 @@ async fn cancel(
         }
         return;
     }
-    let asking = shared.clone();
+    let asking = server.clone();
     let fencing = Box::pin(async move { probe::fence(&asking, &ghost).await });
-    fence_in_the_end(&shared, fencing, command, takes).await;
+    fence_in_the_end(&server, fencing, command, takes).await;
 }
 
 /// Fences a ghost whose caller has gone, however long the outage is; says what became of it.
-pub(crate) async fn fence_in_the_end(shared: &Arc<Shared>, fencing: Fencing, command: &'static str, takes: bool) {
+pub(crate) async fn fence_in_the_end(server: &Arc<Server>, fencing: Fencing, command: &'static str, takes: bool) {
     let verdict = match fencing.await {
         Ok(Some(verdict)) => verdict,
         Ok(None) => GhostVerdict::Stranger,
         Err(_closed) => return,
     };
-    shared.events.tell(Event::GhostFenced { command, verdict });
+    server.tell(Event::GhostFenced { command, verdict });
     if verdict.may_have_lost() && takes {
-        shared.events.tell(Event::ElementMayBeLost { command });
+        server.tell(Event::ElementMayBeLost { command });
     }
 }

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use romaine_proto::{Liveness, Protocol};
+use romaine_proto::{Liveness, Protocol, ReadFrom};
 
 use crate::config::{Config, Offline};
 use crate::error::{Error, Result};
 use crate::tls::Tls;
 
-const FORMS: &str = "redis://[[user]:password@]host[:port][/database], rediss://… for TLS, or redis+unix:///path";
+const FORMS: &str = "redis://[[user]:password@]host[:port][/database], rediss://… for TLS, redis+unix:///path, \
+                     redis-sentinel://host[:port],…/name, or redis-cluster://host[:port],…";
+
+/// Where Sentinels usually listen.
+const SENTINEL_PORT: u16 = 26_379;
 
 pub(crate) fn parse(url: &str) -> Result<Config> {
     let Some((scheme, rest)) = url.split_once("://") else {
@@ -20,18 +24,34 @@ pub(crate) fn parse(url: &str) -> Result<Config> {
         Some((credentials, place)) => (Some(credentials), place),
         None => (None, rest),
     };
+    let discover = query.split('&').any(|pair| pair == "role=discover");
     let mut config = match scheme.to_ascii_lowercase().as_str() {
-        "redis" => tcp(place)?,
-        "rediss" => tcp(place)?.tls(Tls::default()),
+        "redis" => tcp(place, discover)?,
+        "rediss" => tcp(place, discover)?.tls(Tls::default()),
+        "redis-sentinel" => sentinel(place)?,
+        "rediss-sentinel" => sentinel(place)?.tls(Tls::default()),
+        "redis-cluster" => cluster(place)?,
+        "rediss-cluster" => cluster(place)?.tls(Tls::default()),
         "redis+unix" | "unix" => unix(place)?,
         other => return Err(Error::config(format!("the URL's scheme {other:?} is unknown; expected {FORMS}"))),
     };
     if let Some(credentials) = credentials {
         config = with_credentials(config, credentials)?;
     }
+    let mut of_sentinels = (None, None);
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        config = parameter(config, name, &decode(value, "a parameter's value")?)?;
+        let value = decode(value, "a parameter's value")?;
+        match name {
+            "sentinel_user" => of_sentinels.0 = Some(value),
+            "sentinel_password" => of_sentinels.1 = Some(value),
+            _ => config = parameter(config, name, &value)?,
+        }
+    }
+    match of_sentinels {
+        (None, None) => {}
+        (user, Some(password)) => config = config.sentinel_user(user.unwrap_or_default(), password)?,
+        (Some(_), None) => return Err(Error::config("the URL has sentinel_user without sentinel_password")),
     }
     config.validate()?;
     Ok(config)
@@ -44,11 +64,12 @@ fn decode(text: &str, what: &str) -> Result<String> {
     }
 }
 
-fn tcp(place: &str) -> Result<Config> {
-    let (authority, path) = place.split_once('/').unwrap_or((place, ""));
-    if authority.contains(',') {
-        return Err(Error::config("the URL names several hosts; one host is expected here"));
-    }
+/// `host[:port],host[:port]…`
+fn hosts(authority: &str, default_port: u16) -> Result<Vec<(String, u16)>> {
+    authority.split(',').map(|host| host_and_port(host, default_port)).collect()
+}
+
+fn host_and_port(authority: &str, default_port: u16) -> Result<(String, u16)> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let Some((host, rest)) = rest.split_once(']') else {
             return Err(Error::config("the URL's IPv6 address has no closing bracket; expected [::1]:6379"));
@@ -67,17 +88,55 @@ fn tcp(place: &str) -> Result<Config> {
         return Err(Error::config(format!("the URL has no host; expected {FORMS}")));
     }
     let port = match port {
-        None | Some("") => 6379,
+        None | Some("") => default_port,
         Some(port) => match port.parse::<u16>() {
             Ok(port) if port > 0 => port,
             _ => return Err(Error::config(format!("the URL's port {port:?} is not a number from 1 to 65535"))),
         },
     };
-    let config = Config::new(decode(host, "the host")?, port);
+    Ok((decode(host, "the host")?, port))
+}
+
+fn tcp(place: &str, discover: bool) -> Result<Config> {
+    let (authority, path) = place.split_once('/').unwrap_or((place, ""));
+    if authority.contains(',') && !discover {
+        return Err(Error::config(
+            "the URL names several hosts; that is redis-cluster://… for a Cluster, redis-sentinel://…/name for \
+             Sentinels, or ?role=discover for a primary and its replicas",
+        ));
+    }
+    let hosts = hosts(authority, 6379)?;
+    let config = if discover {
+        Config::discover(hosts)?
+    } else {
+        let (host, port) = hosts.into_iter().next().unwrap_or_default();
+        Config::new(host, port)
+    };
+    with_database(config, path)
+}
+
+fn with_database(config: Config, path: &str) -> Result<Config> {
     match path {
         "" => Ok(config),
         database => Ok(config.database(number(database, "the database after the host")?)),
     }
+}
+
+fn sentinel(place: &str) -> Result<Config> {
+    let (authority, path) = place.split_once('/').unwrap_or((place, ""));
+    let (name, database) = path.split_once('/').unwrap_or((path, ""));
+    if name.is_empty() {
+        return Err(Error::config(
+            "the URL does not say which primary; expected redis-sentinel://host[:port],…/name, often /mymaster",
+        ));
+    }
+    let config = Config::sentinel(hosts(authority, SENTINEL_PORT)?, decode(name, "the primary's name")?)?;
+    with_database(config, database)
+}
+
+fn cluster(place: &str) -> Result<Config> {
+    let (authority, path) = place.split_once('/').unwrap_or((place, ""));
+    with_database(Config::cluster(hosts(authority, 6379)?)?, path)
 }
 
 fn unix(place: &str) -> Result<Config> {
@@ -128,6 +187,23 @@ fn parameter(config: Config, name: &str, value: &str) -> Result<Config> {
             "fail" => config.offline(Offline::Fail),
             _ => return wrong("wait or fail"),
         },
+        "read_from" => config.read_from(match value {
+            "primary" => ReadFrom::Primary,
+            "primary-preferred" => ReadFrom::PrimaryPreferred,
+            "replica" => ReadFrom::Replica,
+            "replica-preferred" => ReadFrom::ReplicaPreferred,
+            "nearest" => ReadFrom::Nearest,
+            "any" => ReadFrom::Any,
+            _ => match value.strip_prefix("zone:") {
+                Some(zone) if !zone.is_empty() => ReadFrom::Zone(zone.to_owned()),
+                _ => return wrong("primary, primary-preferred, replica, replica-preferred, nearest, any or zone:NAME"),
+            },
+        }),
+        "refresh" => config.refresh_every(duration(name, value)?),
+        "role" => match value {
+            "discover" => config,
+            _ => return wrong("discover"),
+        },
         "lazy" => match value {
             "true" | "" => config.lazy(),
             "false" => config,
@@ -148,7 +224,8 @@ fn parameter(config: Config, name: &str, value: &str) -> Result<Config> {
         _ => {
             return Err(Error::config(format!(
                 "the URL parameter {name:?} is unknown; expected one of db, protocol, client_name, timeout, \
-                 connect_timeout, handshake_timeout, liveness, offline, lazy, ca, cert, key, sni"
+                 connect_timeout, handshake_timeout, liveness, offline, lazy, read_from, refresh, role, \
+                 sentinel_user, sentinel_password, ca, cert, key, sni"
             )));
         }
     })

@@ -133,15 +133,35 @@ async fn a_refusal_that_does_not_pass_is_told_at_the_deadline_and_one_of_another
 
 // A replica stays one until somebody decides otherwise: that is for whoever knows the topology.
 #[tokio::test]
-async fn a_write_that_a_replica_refuses_is_told_at_once() {
+async fn a_write_to_what_always_was_a_replica_is_refused_at_once() {
     let nobody = Port::claim().unwrap();
     let server = Server::start().await.unwrap();
-    let client = connect(fast(server.address())).await;
     server.command(&["REPLICAOF", "127.0.0.1", &nobody.number().to_string()]).await.unwrap();
+    let client = connect(fast(server.address())).await;
     let error = client.set("key", "value").await.unwrap_err();
     assert_eq!(error.server().unwrap().code(), "READONLY");
     assert_eq!((error.kind(), error.delivery()), (ErrorKind::Unavailable, Delivery::Refused));
     assert_eq!(client.metrics().commands.retries, 0);
+}
+
+// Lettuce #1365, spring #3431: a managed service's name moves to another server, and the old one lives on as a replica.
+#[tokio::test]
+async fn a_primary_that_was_demoted_is_left_and_dialled_again_until_the_name_leads_to_one() {
+    let nobody = Port::claim().unwrap();
+    let server = Server::start().await.unwrap();
+    let client = connect(fast(server.address())).await;
+    client.set("key", "before").await.unwrap();
+    let before = client.metrics().commands.connections;
+    server.command(&["REPLICAOF", "127.0.0.1", &nobody.number().to_string()]).await.unwrap();
+    let error = client.set("key", "value").timeout(Duration::from_millis(300)).await.unwrap_err();
+    assert_eq!(error.delivery(), Delivery::Refused, "{error:?}");
+    assert!(client.metrics().commands.connections > before, "it was dialled again");
+    let writing = tokio::spawn({
+        let client = client.clone();
+        async move { client.set("key", "after").await }
+    });
+    server.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
+    within(PATIENCE, "the write", writing).await.unwrap().unwrap();
 }
 
 // 107

@@ -1,0 +1,156 @@
+//! Settings of clients with several servers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use romaine_proto::{NodeAddress, ReadFrom};
+
+use crate::config::Config;
+use crate::credentials::{Credentials, CredentialsProvider, StaticCredentials};
+use crate::error::{Error, Result};
+
+/// How the servers of a client belong together.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub(crate) enum Topology {
+    /// One server.
+    #[default]
+    Single,
+    /// A primary and its replicas, of which Sentinels say who is the primary.
+    Sentinel {
+        sentinels: Vec<NodeAddress>,
+        name: String,
+        /// Theirs; the data nodes have others.
+        credentials: Option<Arc<dyn CredentialsProvider>>,
+    },
+    /// A primary and its replicas, which say themselves what they are.
+    Discover { hosts: Vec<NodeAddress> },
+    /// A Cluster; any node leads to the others.
+    Cluster { seeds: Vec<NodeAddress> },
+}
+
+impl fmt::Debug for Topology {
+    /// Shows no credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Single => f.write_str("Single"),
+            Self::Sentinel { sentinels, name, .. } => write!(f, "Sentinel({name}, {} Sentinels)", sentinels.len()),
+            Self::Discover { hosts } => write!(f, "Discover({} hosts)", hosts.len()),
+            Self::Cluster { seeds } => write!(f, "Cluster({} seeds)", seeds.len()),
+        }
+    }
+}
+
+impl Config {
+    /// The primary that Sentinels know as `name`; everything else default. Each Sentinel is a host and a port (26379 is
+    /// usual); others are learned from them.
+    ///
+    /// # Errors
+    /// When there is no Sentinel or no name.
+    pub fn sentinel(
+        sentinels: impl IntoIterator<Item = (impl Into<String>, u16)>,
+        name: impl Into<String>,
+    ) -> Result<Self> {
+        let sentinels = addresses(sentinels)?;
+        let name = name.into();
+        if name.is_empty() {
+            return Err(Error::config("the primary's name is missing; it is the one in sentinel.conf, often mymaster"));
+        }
+        let mut config = Self::of_first(&sentinels);
+        config.topology = Topology::Sentinel { sentinels, name, credentials: None };
+        Ok(config)
+    }
+
+    /// A Cluster; any of its nodes will do, several survive the loss of one. Everything else default.
+    ///
+    /// # Errors
+    /// When there is no node.
+    pub fn cluster(nodes: impl IntoIterator<Item = (impl Into<String>, u16)>) -> Result<Self> {
+        let seeds = addresses(nodes)?;
+        let mut config = Self::of_first(&seeds);
+        config.topology = Topology::Cluster { seeds };
+        Ok(config)
+    }
+
+    /// A primary and its replicas without Sentinel, all of them named: who is the primary is asked, again and again.
+    /// Everything else default.
+    ///
+    /// # Errors
+    /// When there is no host.
+    pub fn discover(hosts: impl IntoIterator<Item = (impl Into<String>, u16)>) -> Result<Self> {
+        let hosts = addresses(hosts)?;
+        let mut config = Self::of_first(&hosts);
+        config.topology = Topology::Discover { hosts };
+        Ok(config)
+    }
+
+    fn of_first(addresses: &[NodeAddress]) -> Self {
+        let (host, port) = addresses.first().map_or(("", 0), |first| (first.host(), first.port()));
+        Self::new(host, port)
+    }
+
+    /// The Sentinels' own user and password, apart from the data nodes'. Default: none. An empty user is the default
+    /// user.
+    ///
+    /// # Errors
+    /// When the topology has no Sentinels.
+    pub fn sentinel_user(self, username: impl Into<String>, password: impl Into<String>) -> Result<Self> {
+        let username = username.into();
+        let of_sentinels = match username.as_str() {
+            "" => Credentials::password(password),
+            _ => Credentials::user(username, password),
+        };
+        self.sentinel_credentials(StaticCredentials(of_sentinels))
+    }
+
+    /// As [`credentials`](Self::credentials), for the Sentinels.
+    ///
+    /// # Errors
+    /// When the topology has no Sentinels.
+    pub fn sentinel_credentials(mut self, provider: impl CredentialsProvider + 'static) -> Result<Self> {
+        match &mut self.topology {
+            Topology::Sentinel { credentials, .. } => {
+                *credentials = Some(Arc::new(provider));
+                Ok(self)
+            }
+            _ => Err(Error::config("only redis-sentinel:// has Sentinels with credentials of their own")),
+        }
+    }
+
+    /// Which node commands that only read go to, where there are replicas. Default: the primary. Replicas lag behind:
+    /// what was just written may not be there yet.
+    #[must_use]
+    pub fn read_from(mut self, nodes: ReadFrom) -> Self {
+        self.read_from = nodes;
+        self
+    }
+
+    /// How often the topology is asked for without a reason, give or take a quarter. Default 30 s. With a reason (a
+    /// redirect, READONLY, silence, a lost connection, a Sentinel's event) it is asked for at once.
+    #[must_use]
+    pub const fn refresh_every(mut self, period: Duration) -> Self {
+        self.refresh_every = period;
+        self
+    }
+
+    /// Redirects that one call follows before the server's MOVED or ASK is its error. Default 16.
+    #[must_use]
+    pub const fn redirects_max(mut self, redirects: u32) -> Self {
+        self.redirects_max = redirects;
+        self
+    }
+
+    /// How long commands are held back while a Sentinel failover is about to give the role to a replica: what the old
+    /// primary acknowledged in that time would be lost. Default 3 s at most; 0 holds nothing.
+    #[must_use]
+    pub const fn failover_hold(mut self, limit: Duration) -> Self {
+        self.failover_hold = limit;
+        self
+    }
+}
+
+fn addresses(hosts: impl IntoIterator<Item = (impl Into<String>, u16)>) -> Result<Vec<NodeAddress>> {
+    let addresses: Vec<_> = hosts.into_iter().map(|(host, port)| NodeAddress::new(host.into(), port)).collect();
+    if addresses.is_empty() { Err(Error::config("no host was given")) } else { Ok(addresses) }
+}

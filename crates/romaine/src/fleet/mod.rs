@@ -1,0 +1,368 @@
+//! Several servers behind one client: who they are, and which is the right one for a request.
+//!
+//! The callers route by a map that is swapped as a whole; one task keeps it true ([`keeper`]). The decisions (whom to
+//! believe, when to ask again, what a redirect means) are machines of `romaine-proto`.
+
+mod ask;
+mod batches;
+mod cluster;
+mod discover;
+mod homes;
+mod keeper;
+mod map;
+mod redirect;
+mod scatter;
+mod sentinel;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use romaine_commands::{Flags, Request};
+use romaine_proto::{Candidate, NodeAddress, ReadFrom, Refresh, RefreshSettings, Route, Trigger, slot_of};
+use tokio::sync::Notify;
+
+use crate::clock;
+use crate::common::Common;
+use crate::config::Address;
+use crate::config_topology::Topology;
+use crate::error::{Delivery, Error, ErrorKind};
+use crate::events::Event;
+use crate::health::{Health, Status};
+use crate::metrics::Metrics;
+use crate::server::{Part, Role, Server};
+
+pub(crate) use self::homes::Homes;
+pub(crate) use self::map::Map;
+use self::map::Shard;
+pub(crate) use self::redirect::{Elsewhere, asking};
+pub(crate) use self::scatter::scatter;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(crate) common: Arc<Common>,
+    me: Weak<Self>,
+    map: ArcSwap<Map>,
+    /// Told when the map has changed, and when the client is closed.
+    changed: Notify,
+    refresh: Mutex<Refresh>,
+    /// Told when something was triggered.
+    triggered: Notify,
+    pub(crate) homes: Homes,
+    /// Where to ask who is the primary.
+    sentinels: Mutex<Vec<Arc<Server>>>,
+    /// Every server there ever was and may still have work.
+    known: Mutex<Vec<Weak<Server>>>,
+    redirects: AtomicU64,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// To this server.
+    To(Arc<Server>),
+    /// In parts, or to many.
+    Scattered(Route),
+    /// Nobody serves it at present.
+    Nowhere,
+    /// It cannot work here.
+    Impossible(&'static str),
+}
+
+impl Fleet {
+    pub(crate) fn new(common: Arc<Common>) -> Arc<Self> {
+        let settings = RefreshSettings { every: common.config.refresh_every, ..RefreshSettings::default() };
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            map: ArcSwap::from_pointee(Map::default()),
+            changed: Notify::new(),
+            refresh: Mutex::new(Refresh::new(settings, fastrand::Rng::new())),
+            triggered: Notify::new(),
+            homes: Homes::default(),
+            sentinels: Mutex::default(),
+            known: Mutex::default(),
+            redirects: AtomicU64::new(0),
+            common,
+        })
+    }
+
+    pub(crate) fn start(self: &Arc<Self>) {
+        self.trigger(Trigger::Start);
+        self.common.spawn(keeper::keep(self.clone()));
+    }
+
+    fn refresh(&self) -> MutexGuard<'_, Refresh> {
+        self.refresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something happened that may mean that the map is not true any more.
+    pub(crate) fn trigger(&self, why: Trigger) {
+        tracing::debug!(?why, "the topology may have changed");
+        self.refresh().trigger(clock::now(), why);
+        self.triggered.notify_one();
+    }
+
+    /// The map as it is now.
+    pub(crate) fn map(&self) -> Arc<Map> {
+        self.map.load_full()
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.common.config.topology, Topology::Cluster { .. })
+    }
+
+    /// Where `request` goes now.
+    #[inline]
+    pub(crate) fn way(&self, request: &Request) -> Way {
+        let map = self.map.load();
+        let shard = if self.is_cluster() {
+            match Route::of(request) {
+                Route::Slot(slot) => map.shard_of(slot),
+                Route::AnyNode => map.any_shard(),
+                Route::Impossible(why) => return Way::Impossible(why),
+                route @ (Route::Split | Route::AllPrimaries | Route::AllNodes) => return Way::Scattered(route),
+            }
+        } else {
+            map.shards.first()
+        };
+        match shard {
+            None => {
+                self.trigger(Trigger::Uncovered);
+                Way::Nowhere
+            }
+            Some(shard) => self.choose(shard, request.spec().flags.has(Flags::READ_ONLY)).map_or(Way::Nowhere, Way::To),
+        }
+    }
+
+    /// The primary for a transaction, a script or a connection of one's own; `slot` in a Cluster.
+    pub(crate) fn primary(&self, slot: Option<u16>) -> Option<Arc<Server>> {
+        let map = self.map.load();
+        let shard = match slot {
+            Some(slot) if self.is_cluster() => map.shard_of(slot),
+            _ => map.any_shard(),
+        };
+        shard.map(|shard| shard.primary.clone())
+    }
+
+    #[inline]
+    fn choose(&self, shard: &Shard, reads: bool) -> Option<Arc<Server>> {
+        let config = &self.common.config;
+        if !reads || config.read_from == ReadFrom::Primary {
+            return Some(shard.primary.clone());
+        }
+        let servers = || std::iter::once(&shard.primary).chain(&shard.replicas);
+        let candidates: Vec<Candidate> = servers().map(|server| server.candidate()).collect();
+        let chosen = config.read_from.choose(&candidates, &mut fastrand::Rng::new())?;
+        servers().nth(chosen).cloned()
+    }
+
+    /// Waits until the map has changed, or until `until`.
+    pub(crate) async fn changed(&self, until: Instant) {
+        let _changed_or_not = tokio::time::timeout_at(until.into(), self.changed.notified()).await;
+    }
+
+    /// The server says that another one has the slot. Believed at once, and checked by a refresh.
+    pub(crate) fn moved(&self, slot: u16, to: &NodeAddress, from: &Arc<Server>) -> Arc<Server> {
+        self.count_redirect();
+        if *to == from.address {
+            // The name is the same, so it is our connection that leads to the wrong server (Lettuce #3910).
+            from.leave();
+            self.trigger(Trigger::Redirected);
+            return from.clone();
+        }
+        let server = self.server_at(to);
+        self.map.rcu(|map| map.with_moved(slot, &server));
+        self.trigger(Trigger::Redirected);
+        server
+    }
+
+    pub(crate) fn count_redirect(&self) {
+        self.redirects.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many redirects were followed so far.
+    pub(crate) fn redirects(&self) -> u64 {
+        self.redirects.load(Ordering::Relaxed)
+    }
+
+    /// The server at `address`, in the map or made now.
+    pub(crate) fn server_at(&self, address: &NodeAddress) -> Arc<Server> {
+        let found = self.map.load().servers.get(address).cloned();
+        found.unwrap_or_else(|| {
+            let server = self.new_server(address, Role::Primary);
+            self.map.rcu(|map| map.with_server(&server));
+            // Another task may have been first.
+            self.map.load().servers.get(address).cloned().unwrap_or(server)
+        })
+    }
+
+    /// A server for whoever asks for it by its address, and whether it is there for this only.
+    pub(crate) fn visit(&self, address: &NodeAddress) -> (Arc<Server>, bool) {
+        match self.map.load().servers.get(address) {
+            Some(server) => (server.clone(), false),
+            None => (self.new_server(address, Role::Any), true),
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> Metrics {
+        let mut all = Metrics::default();
+        for server in self.map.load().servers.values() {
+            all.add(server.metrics());
+        }
+        all.redirects = self.redirects();
+        all
+    }
+
+    fn new_server(&self, address: &NodeAddress, role: Role) -> Arc<Server> {
+        let mut config = self.common.config.clone();
+        config.address = Address::Tcp { host: address.host().to_owned(), port: address.port() };
+        if self.is_cluster() {
+            config.database = 0;
+        }
+        let server = Server::new(self.common.clone(), config, Part::Member(self.me.clone()), role);
+        self.remember(&server);
+        server
+    }
+
+    /// For [`end`](Self::end).
+    fn remember(&self, server: &Arc<Server>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() == known.capacity() {
+            known.retain(|server| server.strong_count() > 0);
+        }
+        known.push(Arc::downgrade(server));
+    }
+
+    fn known(&self) -> Vec<Arc<Server>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// A failover is about to give the primary's role to a replica: what it acknowledges from now on would be lost.
+    fn hold(&self) {
+        if let Some(shard) = self.map.load().shards.first() {
+            shard.primary.commands.hold(clock::now() + self.common.config.failover_hold);
+        }
+    }
+
+    fn release(&self) {
+        if let Some(shard) = self.map.load().shards.first() {
+            shard.primary.commands.release();
+        }
+    }
+
+    /// A server's own view of the client's health, and what it means for the whole.
+    pub(crate) fn update_health(&self, server: &Server, change: impl FnOnce(&mut Health)) {
+        let map = self.map.load();
+        let is_primary = map.shards.iter().any(|shard| std::ptr::eq(&*shard.primary, server));
+        if !is_primary {
+            return;
+        }
+        let all = map.shards.iter().all(|shard| shard.primary.commands.is_ready());
+        self.common.update_health(|health| {
+            let suspect = {
+                change(health);
+                health.status
+            };
+            health.status = match suspect {
+                Status::Connected | Status::Suspect if !all => Status::Disconnected,
+                other => other,
+            };
+        });
+    }
+
+    /// There is no view yet, and asking for one failed.
+    fn tell_failure(&self, error: &Error) {
+        if self.map.load().shards.is_empty() {
+            self.common.update_health(|health| {
+                health.attempts += 1;
+                health.last_error = Some(error.clone());
+            });
+        }
+    }
+
+    /// No new calls; what is in flight may end.
+    pub(crate) fn drain(&self) {
+        for server in self.known() {
+            server.drain();
+        }
+    }
+
+    pub(crate) fn is_drained(&self) -> bool {
+        self.map.load().servers.values().all(|server| server.commands.lock().is_empty())
+    }
+
+    pub(crate) fn end(&self) {
+        for server in self.known() {
+            server.end();
+        }
+        self.homes.close(&Error::new(ErrorKind::Closed, Delivery::NotSent, "the client was closed"));
+        self.triggered.notify_one();
+        self.changed.notify_waiters();
+    }
+
+    /// Makes `map` the one that calls go by; tells who came and went.
+    fn install(&self, layout: map::Layout) -> bool {
+        let before = self.map();
+        let mut servers = HashMap::new();
+        let mut take = |address: &NodeAddress, role| {
+            let server = before.servers.get(address).cloned().unwrap_or_else(|| self.new_server(address, role));
+            server.set_role(role);
+            servers.insert(address.clone(), server.clone());
+            server
+        };
+        let wants_replicas = self.common.config.read_from != ReadFrom::Primary;
+        let mut shards = Vec::with_capacity(layout.shards.len());
+        for (primary, replicas) in &layout.shards {
+            let primary = take(primary, Role::Primary);
+            let replicas = replicas.iter().filter(|_| wants_replicas).map(|replica| take(replica, Role::Replica));
+            shards.push(Shard { primary, replicas: replicas.collect() });
+        }
+        let map = Arc::new(Map { servers, shards, slots: layout.slots, all: layout.all });
+        let is_same = map.is_like(&before);
+        self.map.store(map.clone());
+        for server in map.servers.values() {
+            server.start_commands();
+        }
+        for (address, server) in &before.servers {
+            if !map.servers.contains_key(address) {
+                tracing::info!(node = %server.node, "no part of the topology any more");
+                server.retire();
+            }
+        }
+        self.changed.notify_waiters();
+        self.homes.move_in(self, &map);
+        if !is_same {
+            self.tell_change(&before, &map);
+        }
+        !is_same
+    }
+
+    fn tell_change(&self, before: &Map, after: &Map) {
+        let (was, is) = (before.describe(), after.describe());
+        for (from, to) in before.failovers(after) {
+            tracing::info!(%from, %to, "failover");
+            self.common.events.tell(Event::Failover { from, to });
+        }
+        self.common.events.tell(Event::TopologyChanged { before: was, after: is });
+    }
+}
+
+/// The slot of keys that must be together, and with `slot`; an error names the way out.
+pub(crate) fn common_slot<'a>(
+    mut slot: Option<u16>,
+    keys: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Option<u16>, Error> {
+    for key in keys {
+        let of_key = slot_of(key);
+        if slot.is_some_and(|slot| slot != of_key) {
+            return Err(Error::usage(
+                "its keys are in different slots of the Cluster: give them a common {hash tag}, or split it",
+            ));
+        }
+        slot = Some(of_key);
+    }
+    Ok(slot)
+}

@@ -1,0 +1,67 @@
+//! What an error reply of one of several servers means for whoever asked it.
+
+use std::sync::Arc;
+
+use romaine_commands::Request;
+use romaine_proto::{Reroute, Trigger, reroute};
+use romaine_resp::ServerError;
+
+use super::Fleet;
+use crate::batch::Batch;
+use crate::cells::ReplyBytes;
+use crate::circuit::Patience;
+use crate::error::{Error, Result};
+use crate::server::Server;
+
+/// Where to go on.
+#[derive(Debug)]
+pub(crate) enum Elsewhere {
+    /// Nowhere: the error is not about the topology.
+    No,
+    /// At this server.
+    At(Arc<Server>),
+    /// At this server this once, ASKING first.
+    Asking(Arc<Server>),
+    /// The right server is not known yet, or cannot serve it yet.
+    Later,
+}
+
+impl Fleet {
+    /// Follows what `error` says: the map learns from it, the topology is asked, a server that is no primary is left.
+    pub(crate) fn elsewhere(&self, server: &Arc<Server>, error: &ServerError) -> Elsewhere {
+        match reroute(error, &server.address) {
+            Reroute::No => Elsewhere::No,
+            Reroute::Moved { slot, to: Some(to) } => Elsewhere::At(self.moved(slot, &to, server)),
+            Reroute::Ask { to: Some(to), .. } => {
+                self.count_redirect();
+                Elsewhere::Asking(self.server_at(&to))
+            }
+            Reroute::Moved { to: None, .. } | Reroute::Ask { to: None, .. } => {
+                self.trigger(Trigger::UnknownNode);
+                Elsewhere::Later
+            }
+            Reroute::Later => {
+                if matches!(error.code(), "CLUSTERDOWN" | "MASTERDOWN") {
+                    self.trigger(Trigger::Uncovered);
+                }
+                Elsewhere::Later
+            }
+            Reroute::WrongRole => {
+                server.demoted();
+                Elsewhere::Later
+            }
+        }
+    }
+}
+
+/// ASKING and the request in one write: ASKING holds for the next command only.
+pub(crate) async fn asking(server: Arc<Server>, request: Box<Request>, patience: Patience) -> Result<ReplyBytes> {
+    server.start_commands();
+    let mut batch = Batch::default();
+    batch.push_raw(b"*1\r\n$6\r\nASKING\r\n");
+    batch.push(&request);
+    let ticketed = batch.issue(&server.commands, patience)?;
+    let replies = batch.collect(&server.commands, ticketed).await;
+    let replies = replies.map_err(|(kind, delivery)| Error::without_reply(kind, delivery))?;
+    Ok(ReplyBytes::copy(replies.frame(1).unwrap_or_default()))
+}

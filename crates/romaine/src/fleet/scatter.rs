@@ -1,0 +1,95 @@
+//! A request that several servers must answer: its parts, their replies, and the one reply that they make.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use romaine_commands::{Request, Spec};
+use romaine_proto::retry::RetryPolicy;
+use romaine_proto::{NodeAddress, Route, merge, split};
+
+use super::Fleet;
+use crate::call::{Place, RawCall, Target, refusal};
+use crate::cells::ReplyBytes;
+use crate::circuit::Patience;
+use crate::error::{Delivery, Error, ErrorKind, Result};
+use crate::events::NodeRole;
+use crate::server::Server;
+
+/// Asks them all at once and merges what they answer, as the command's table says.
+///
+/// # Errors
+/// The first part's that failed. If others were executed, and the command writes, [`Delivery::Unknown`]: it was executed
+/// in part.
+pub(crate) async fn scatter(
+    fleet: Arc<Fleet>,
+    request: Box<Request>,
+    route: Route,
+    patience: Patience,
+    policy: RetryPolicy,
+) -> Result<ReplyBytes> {
+    let spec = request.spec();
+    if let Route::Split = route {
+        let Some(parts) = split(&request) else {
+            return Err(Error::usage("it cannot be split over the slots of its keys"));
+        };
+        let calls =
+            parts.iter().map(|part| RawCall::new(Place::Fleet(&fleet), part.request.clone(), patience).retry(policy));
+        let replies = join_all(calls).await;
+        let keys: Vec<Vec<usize>> = parts.into_iter().map(|part| part.keys).collect();
+        return merged(spec, Some(&keys), replies);
+    }
+    let visited = visit(&fleet, matches!(route, Route::AllNodes));
+    let calls = visited.iter().map(|(server, _)| {
+        let target = Target::of(server, &server.commands);
+        RawCall::new(Place::At(target), (*request).clone(), patience).retry(policy)
+    });
+    let replies = join_all(calls).await;
+    for (server, is_guest) in &visited {
+        if *is_guest {
+            server.retire();
+        }
+    }
+    merged(spec, None, replies)
+}
+
+/// Everyone to be asked; whether only for this once.
+fn visit(fleet: &Arc<Fleet>, replicas_too: bool) -> Vec<(Arc<Server>, bool)> {
+    let map = fleet.map();
+    let mut servers: Vec<_> = map.shards.iter().map(|shard| (shard.primary.clone(), false)).collect();
+    if !replicas_too {
+        return servers;
+    }
+    for node in map.all.iter().filter(|node| node.role == NodeRole::Replica) {
+        let Ok(address) = node.node.parse::<NodeAddress>() else { continue };
+        let (server, is_guest) = fleet.visit(&address);
+        server.start_commands();
+        servers.push((server, is_guest));
+    }
+    servers
+}
+
+fn merged(spec: &'static Spec, keys: Option<&[Vec<usize>]>, replies: Vec<Result<ReplyBytes>>) -> Result<ReplyBytes> {
+    let mut frames = Vec::with_capacity(replies.len());
+    let mut failed = None;
+    for reply in replies {
+        match reply {
+            Ok(bytes) => match refusal(&bytes) {
+                Some(error) => failed = failed.or(Some(Error::server_error(error))),
+                None => frames.push(bytes),
+            },
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    if let Some(error) = failed {
+        let in_part = !frames.is_empty() && !spec.is_repeatable();
+        return Err(if in_part { error.with_delivery(Delivery::Unknown) } else { error });
+    }
+    let frames: Vec<&[u8]> = frames.iter().map(ReplyBytes::as_slice).collect();
+    match merge(spec, keys, &frames) {
+        Ok(bytes) => Ok(ReplyBytes::copy(&bytes)),
+        Err(error) => {
+            let message = "the servers' replies do not make one reply";
+            Err(Error::new(ErrorKind::Protocol, Delivery::Executed, message).with_source(error))
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Asks the Sentinels who is the primary, and listens to what they tell.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use romaine_commands::{Command as _, Request, cmd};
+use romaine_proto::{
+    Agreement, Backoff, NodeAddress, Reconnect, SENTINEL_EVENTS, SentinelAnswer, SentinelEvent, SentinelView,
+    SubscriptionKind, Trigger, ViewError, agree, sentinel_event,
+};
+
+use super::Fleet;
+use super::ask::{PATIENCE, ask};
+use super::map::Layout;
+use crate::clock;
+use crate::config::{Address, Config};
+use crate::config_topology::Topology;
+use crate::error::{Delivery, Error, ErrorKind, Result};
+use crate::hub::Incoming;
+use crate::server::{Part, Role, Server};
+use crate::subscription::Subscription;
+
+/// Sentinels that are remembered beside those of the URL.
+const LEARNED_MAX: usize = 32;
+
+/// What is believed, and who is listened to.
+pub(super) struct Watch {
+    name: Arc<str>,
+    view: Option<SentinelView>,
+    watched: HashSet<NodeAddress>,
+}
+
+impl Watch {
+    pub(super) fn new(fleet: &Arc<Fleet>) -> Self {
+        let mut watch = Self { name: "".into(), view: None, watched: HashSet::new() };
+        if let Topology::Sentinel { sentinels, name, .. } = &fleet.common.config.topology {
+            watch.name = name.as_str().into();
+            for address in sentinels {
+                watch.add(fleet, address);
+            }
+        }
+        watch
+    }
+
+    /// One more Sentinel to ask and to listen to.
+    fn add(&mut self, fleet: &Arc<Fleet>, address: &NodeAddress) {
+        if self.watched.len() >= LEARNED_MAX || !self.watched.insert(address.clone()) {
+            return;
+        }
+        let config = settings(&fleet.common.config, address);
+        let server = Server::new(fleet.common.clone(), config, Part::Sentinel(fleet.me.clone()), Role::Any);
+        fleet.remember(&server);
+        server.start_commands();
+        fleet.sentinels.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(server.clone());
+        fleet.common.spawn(listen(fleet.clone(), server, self.name.clone()));
+    }
+
+    /// Asks all at once; enough agreeing answers end the round, the last of them at the latest.
+    pub(super) async fn look(&mut self, fleet: &Arc<Fleet>) -> Result<Layout> {
+        let sentinels = fleet.sentinels.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let known = sentinels.len();
+        let mut asked: FuturesUnordered<_> =
+            sentinels.into_iter().map(|server| ask_one(server, self.name.clone())).collect();
+        let mut answers = Vec::new();
+        let mut last_error = None;
+        let deadline = clock::now() + PATIENCE;
+        let mut agreed = None;
+        while let Ok(Some(answer)) = tokio::time::timeout_at(deadline.into(), asked.next()).await {
+            match answer {
+                Ok(answer) => {
+                    answers.push(answer);
+                    if let Agreement::Now(view) = agree(self.view.as_ref(), known, &answers, false) {
+                        agreed = Some(view);
+                        break;
+                    }
+                }
+                Err(error) => last_error = Some(error),
+            }
+        }
+        if agreed.is_none()
+            && let Agreement::Now(view) = agree(self.view.as_ref(), known, &answers, true)
+        {
+            agreed = Some(view);
+        }
+        let others: Vec<NodeAddress> = answers.iter().flat_map(|answer| &answer.sentinels).cloned().collect();
+        for address in others {
+            self.add(fleet, &address);
+        }
+        let Some(view) = agreed else {
+            return Err(last_error.unwrap_or_else(|| {
+                Error::new(ErrorKind::Unavailable, Delivery::NotSent, "the Sentinels do not agree on a primary (yet)")
+            }));
+        };
+        let layout = Layout::of_pair(&view);
+        let is_new = self.view.as_ref().is_none_or(|before| before.primary != view.primary);
+        self.view = Some(view);
+        if is_new {
+            fleet.release();
+        }
+        Ok(layout)
+    }
+}
+
+/// A Sentinel is not a data node: its own credentials, no database, no limit of ours on its backlog.
+fn settings(data: &Config, address: &NodeAddress) -> Config {
+    let mut config = data.clone();
+    config.address = Address::Tcp { host: address.host().to_owned(), port: address.port() };
+    config.database = 0;
+    config.offline = crate::config::Offline::Wait;
+    config.timeout = Some(Duration::from_secs(5));
+    // Dead Sentinels are tried for ever; there is no hurry, others answer.
+    config.backoff = Backoff::default();
+    config.credentials = None;
+    if let Topology::Sentinel { credentials, .. } = &data.topology {
+        config.credentials.clone_from(credentials);
+    }
+    config
+}
+
+fn requests(name: &str) -> [Request; 4] {
+    ["GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS", "SENTINELS"]
+        .map(|what| cmd::<()>("SENTINEL").arg(what).arg(name).into_request())
+}
+
+async fn ask_one(server: Arc<Server>, name: Arc<str>) -> Result<SentinelAnswer> {
+    let replies = ask(&server, &requests(&name)).await?;
+    let frame = |index| replies.frame(index).unwrap_or_default();
+    SentinelAnswer::parse([frame(0), frame(1), frame(2), frame(3)]).map_err(|error| {
+        let message = match &error {
+            ViewError::UnknownPrimary => format!("the Sentinel knows no primary by the name {name:?}"),
+            _ => "the Sentinel does not say who is the primary".to_owned(),
+        };
+        Error::new(ErrorKind::Unavailable, Delivery::Executed, message).with_source(error).with_node(&server.node)
+    })
+}
+
+/// Listens to one Sentinel for ever. Every beginning and every gap may have hidden an event, so each is a reason to ask.
+async fn listen(fleet: Arc<Fleet>, server: Arc<Server>, name: Arc<str>) {
+    let topics = || SENTINEL_EVENTS.iter().map(|event| bytes::Bytes::from_static(event.as_bytes())).collect();
+    let mut reconnect = Reconnect::new(Backoff::default(), server.config.stable_after, fastrand::Rng::new());
+    while !fleet.common.is_closed() {
+        let mut subscription = match Subscription::open_at(&server, SubscriptionKind::Channel, topics()).await {
+            Ok(subscription) => subscription,
+            Err(error) => {
+                tracing::debug!(%error, node = %server.node, "cannot listen to a Sentinel (yet)");
+                tokio::time::sleep(reconnect.failed(clock::now())).await;
+                continue;
+            }
+        };
+        fleet.trigger(Trigger::WatchRestored);
+        while let Some(item) = subscription.next().await {
+            match item {
+                Incoming::Message(message) => match sentinel_event(&message.channel, &message.payload, &name) {
+                    SentinelEvent::Refresh | SentinelEvent::SentinelFound => fleet.trigger(Trigger::Event),
+                    SentinelEvent::FailoverBegins => {
+                        fleet.hold();
+                        fleet.trigger(Trigger::Event);
+                    }
+                    SentinelEvent::FailoverAborted => {
+                        fleet.release();
+                        fleet.trigger(Trigger::Event);
+                    }
+                    SentinelEvent::Nothing => {}
+                },
+                Incoming::Gap { .. } | Incoming::Resumed { .. } | Incoming::Refused { .. } | Incoming::Dropped(_) => {
+                    fleet.trigger(Trigger::WatchRestored);
+                }
+            }
+        }
+    }
+}

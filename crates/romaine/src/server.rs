@@ -1,0 +1,410 @@
+//! One server, and all our connections to it.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use romaine_proto::{Candidate, Connection, Greeting, Lane as WireLane, Link, Liveness, NodeAddress, Trigger};
+
+use crate::circuit::Circuit;
+use crate::clock;
+use crate::common::Common;
+use crate::config::{Address, Config, Offline};
+use crate::config_topology::Topology;
+use crate::dedicated::Pool;
+use crate::error::{Delivery, Error, ErrorKind, Result};
+use crate::events::{Event, Lane};
+use crate::fleet::Fleet;
+use crate::health::Health;
+use crate::hub::Hub;
+use crate::metrics::Metrics;
+use crate::supervisor;
+
+/// What a server is to its client.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// The only one: the client's health is its health.
+    Only,
+    /// One of several, which hear of what befalls it.
+    Member(Weak<Fleet>),
+    /// Not a data node: asked who is.
+    Sentinel(Weak<Fleet>),
+}
+
+/// What a server is expected to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Role {
+    /// Whatever it is.
+    Any = 0,
+    /// The handshake fails where it is none.
+    Primary = 1,
+    /// It is read from.
+    Replica = 2,
+}
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) common: Arc<Common>,
+    pub(crate) part: Part,
+    /// The client's settings, with this server's own address.
+    pub(crate) config: Config,
+    /// The same as in `config`, shared by every connection's watchdog.
+    pub(crate) liveness: Arc<Liveness>,
+    pub(crate) node: Arc<str>,
+    pub(crate) address: NodeAddress,
+    /// [`Role`] as a number.
+    role: AtomicU8,
+    /// It said once that it is a primary: READONLY then means that it was demoted.
+    was_primary: AtomicBool,
+    /// A smoothed round trip in microseconds; 0: not measured.
+    latency: AtomicU64,
+    /// Where it stands, where it says so.
+    pub(crate) zone: OnceLock<Arc<str>>,
+    pub(crate) commands: Arc<Circuit>,
+    pub(crate) control: Arc<Circuit>,
+    pub(crate) subscriptions: Arc<Circuit>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) pool: Pool,
+    /// What is known of the permission to probe.
+    pub(crate) probes: crate::probe::Permission,
+    commands_started: AtomicBool,
+    control_started: AtomicBool,
+    subscriptions_started: AtomicBool,
+    /// It is no part of the client any more.
+    retired: AtomicBool,
+    /// Who may yet have a ghost to fence here.
+    courses: AtomicUsize,
+    /// The circuits of dedicated connections, so that closing the client ends them.
+    dedicated: Mutex<Vec<Weak<Circuit>>>,
+}
+
+impl Server {
+    pub(crate) fn new(common: Arc<Common>, config: Config, part: Part, role: Role) -> Arc<Self> {
+        let now = clock::now();
+        let liveness = Arc::new(config.liveness.clone());
+        let hub = Arc::new(Hub::default());
+        let circuit = |lane, wire, hub: Option<Arc<Hub>>, fail_offline, latencies| {
+            let mut limits = config.limits;
+            if hub.is_some() {
+                // What is wanted bounds what is asked for; a limit would leave a subscription out in silence.
+                limits.queued_requests_max = usize::MAX;
+                limits.queued_bytes_max = usize::MAX;
+                limits.in_flight_max = usize::MAX;
+            }
+            let connection = Connection::new(wire, limits, config.liveness.clone(), now);
+            Arc::new(Circuit::new(lane, connection, hub, fail_offline, latencies, now))
+        };
+        let fail = config.offline == Offline::Fail;
+        Arc::new(Self {
+            node: config.address.to_string().into(),
+            address: match &config.address {
+                Address::Tcp { host, port } => NodeAddress::new(host.as_str(), *port),
+                Address::Unix(path) => NodeAddress::new(path.display().to_string(), 0),
+            },
+            role: AtomicU8::new(role as u8),
+            was_primary: AtomicBool::new(false),
+            latency: AtomicU64::new(0),
+            zone: OnceLock::new(),
+            commands: circuit(Lane::Commands, WireLane::Requests, None, fail, true),
+            control: circuit(Lane::Control, WireLane::Requests, None, false, false),
+            subscriptions: circuit(Lane::Subscriptions, WireLane::Subscriber, Some(hub.clone()), false, false),
+            hub,
+            pool: Pool::default(),
+            probes: crate::probe::Permission::default(),
+            commands_started: AtomicBool::new(false),
+            control_started: AtomicBool::new(false),
+            subscriptions_started: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
+            courses: AtomicUsize::new(0),
+            dedicated: Mutex::default(),
+            liveness,
+            config,
+            part,
+            common,
+        })
+    }
+
+    /// Tells an event of this server's.
+    pub(crate) fn tell(&self, event: Event) {
+        self.common.events.tell(event);
+    }
+
+    fn is_expected_to_be(&self, role: Role) -> bool {
+        self.role.load(Ordering::Relaxed) == role as u8
+    }
+
+    /// Whether its connections insist on a primary.
+    pub(crate) fn verifies_role(&self) -> bool {
+        self.is_expected_to_be(Role::Primary)
+    }
+
+    /// What it is from now on. A primary that was demoted is left: its connections were greeted as a primary's.
+    pub(crate) fn set_role(&self, role: Role) {
+        let before = self.role.swap(role as u8, Ordering::Relaxed);
+        if before == Role::Primary as u8 && role == Role::Replica {
+            self.leave();
+        }
+    }
+
+    /// It said what it is.
+    pub(crate) fn identified(&self, role: Option<&str>, zone: Option<&str>) {
+        if role == Some("master") {
+            self.was_primary.store(true, Ordering::Relaxed);
+        }
+        if let Some(zone) = zone {
+            let _known_already = self.zone.set(zone.into());
+        }
+    }
+
+    /// It answered a write with READONLY. Whether that is a demotion: then it is left, and dialled again by its name.
+    pub(crate) fn demoted(&self) -> bool {
+        let is_news = self.is_expected_to_be(Role::Primary) || self.was_primary.load(Ordering::Relaxed);
+        if is_news {
+            self.leave();
+            self.trigger(Trigger::ReadOnly);
+        }
+        is_news
+    }
+
+    /// For choosing whom to read from.
+    pub(crate) fn candidate(&self) -> Candidate {
+        let latency = self.latency.load(Ordering::Relaxed);
+        Candidate {
+            is_primary: self.is_expected_to_be(Role::Primary),
+            is_connected: self.commands.is_ready(),
+            latency: (latency > 0).then(|| Duration::from_micros(latency)),
+            zone: self.zone.get().cloned(),
+        }
+    }
+
+    /// A round trip was measured.
+    pub(crate) fn measured(&self, round_trip: Duration) {
+        let new = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX).max(1);
+        let before = self.latency.load(Ordering::Relaxed);
+        self.latency.store(if before == 0 { new } else { (before * 3 + new) / 4 }, Ordering::Relaxed);
+    }
+
+    /// Counters and latencies of this server's connections.
+    pub(crate) fn metrics(&self) -> Metrics {
+        let subscriptions = self.subscriptions.lock().counters;
+        let commands = self.commands.lock();
+        Metrics {
+            commands: commands.counters,
+            subscriptions,
+            queued: commands.connection.queued(),
+            queued_bytes: commands.connection.queued_bytes(),
+            in_flight: commands.connection.in_flight(),
+            blocking: 0,
+            redirects: 0,
+            latencies: commands.latencies.as_ref().map(|latencies| latencies.snapshot()).unwrap_or_default(),
+        }
+    }
+
+    /// Under which name a connection is told of.
+    pub(crate) fn lane(&self, lane: Lane) -> Lane {
+        match self.part {
+            Part::Only | Part::Member(_) => lane,
+            Part::Sentinel(_) => Lane::Sentinel,
+        }
+    }
+
+    /// The servers of which it is one.
+    pub(crate) fn fleet(&self) -> Option<Arc<Fleet>> {
+        match &self.part {
+            Part::Only => None,
+            Part::Member(fleet) | Part::Sentinel(fleet) => fleet.upgrade(),
+        }
+    }
+
+    /// Something happened that may mean another server is the right one now.
+    pub(crate) fn trigger(&self, why: Trigger) {
+        if let Some(fleet) = self.fleet() {
+            fleet.trigger(why);
+        }
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.common.spawn(task);
+    }
+
+    /// The connection of ordinary commands: made when the client starts, or with the first command for this server.
+    #[inline]
+    pub(crate) fn start_commands(self: &Arc<Self>) {
+        if !self.commands_started.load(Ordering::Relaxed) {
+            self.start(&self.commands_started, &self.commands);
+        }
+    }
+
+    #[cold]
+    fn start(self: &Arc<Self>, started: &AtomicBool, circuit: &Arc<Circuit>) {
+        if !started.swap(true, Ordering::AcqRel) && !self.common.is_closed() {
+            self.spawn(supervisor::supervise(self.clone(), circuit.clone()));
+        }
+    }
+
+    /// The connection that probes and fences others: made with the first blocking command or suspicion.
+    pub(crate) fn start_control(self: &Arc<Self>) {
+        self.start(&self.control_started, &self.control);
+    }
+
+    pub(crate) fn start_subscriptions(self: &Arc<Self>) {
+        self.start(&self.subscriptions_started, &self.subscriptions);
+    }
+
+    /// Remembers a dedicated connection's circuit; refused when the client is closed already.
+    pub(crate) fn register(&self, circuit: &Arc<Circuit>) -> Result<()> {
+        let mut dedicated = self.dedicated.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, Delivery::NotSent, "the client was closed"));
+        }
+        if dedicated.len() == dedicated.capacity() {
+            dedicated.retain(|known| known.strong_count() > 0);
+        }
+        dedicated.push(Arc::downgrade(circuit));
+        Ok(())
+    }
+
+    /// Whether the server tells connections their number. Taken as true while there is no connection to ask.
+    pub(crate) fn names_its_clients(&self) -> bool {
+        let state = self.commands.lock();
+        state.connection.link() != Link::Ready || state.client_id.is_some()
+    }
+
+    /// Whether nothing more is to be started here: the client is closed, or the server no part of it any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.retired.load(Ordering::Acquire) || self.common.is_closed()
+    }
+
+    /// What a connection of `lane` says first.
+    pub(crate) async fn greeting(&self, lane: Lane) -> Result<Greeting> {
+        let config = &self.config;
+        let mut greeting = Greeting {
+            protocol: config.protocol,
+            name: config.client_name.clone(),
+            // Control commands name no key, and subscriptions have no database.
+            database: if matches!(lane, Lane::Control | Lane::Subscriptions) { 0 } else { config.database },
+            // Said once per client: a thousand blocked connections need not repeat it.
+            library: (config.library_info && lane != Lane::Blocking).then_some(("romaine", env!("CARGO_PKG_VERSION"))),
+            // A ghost is fenced only in the process that named it; only the connection itself knows for sure which it was.
+            run_id: matches!(lane, Lane::Control | Lane::Blocking),
+            // Fencing a ghost is right whatever the server is now.
+            primary: self.is_expected_to_be(Role::Primary) && !matches!(lane, Lane::Control | Lane::Topology),
+            read_only: self.is_expected_to_be(Role::Replica)
+                && matches!(self.config.topology, Topology::Cluster { .. })
+                && !matches!(lane, Lane::Control | Lane::Topology),
+            ..Greeting::default()
+        };
+        if let Some(provider) = &config.credentials {
+            let asked = crate::panics::catch(provider.credentials());
+            let credentials = match tokio::time::timeout(config.handshake_timeout, asked).await {
+                Ok(Ok(answer)) => answer?,
+                Ok(Err(())) => return Err(no_credentials("the credentials provider panicked")),
+                Err(_elapsed) => return Err(no_credentials("the credentials provider did not answer in time")),
+            };
+            greeting.username = credentials.username;
+            greeting.password = Some(credentials.password);
+        }
+        Ok(greeting)
+    }
+
+    /// A call was not accepted: when a limit refused it, that is told.
+    pub(crate) fn refused(&self, circuit: &Circuit, error: &Error) {
+        if error.kind() == ErrorKind::Overloaded && circuit.is_first_refusal() {
+            self.tell(Event::QueueFull { lane: self.lane(circuit.lane) });
+        }
+    }
+
+    /// Changes the client's health, where it is this server's.
+    pub(crate) fn update_health(&self, change: impl FnOnce(&mut Health)) {
+        match &self.part {
+            Part::Only => self.common.update_health(change),
+            Part::Member(fleet) => {
+                if let Some(fleet) = fleet.upgrade() {
+                    fleet.update_health(self, change);
+                }
+            }
+            Part::Sentinel(_) => {}
+        }
+    }
+
+    /// No new calls; what is in flight may end.
+    pub(crate) fn drain(&self) {
+        for circuit in [&self.commands, &self.control, &self.subscriptions] {
+            circuit.drain();
+        }
+    }
+
+    /// The end of all connections.
+    pub(crate) fn end(&self) {
+        for circuit in [&self.commands, &self.control, &self.subscriptions] {
+            circuit.end();
+        }
+        self.end_dedicated();
+        self.hub.close(&Error::new(ErrorKind::Closed, Delivery::NotSent, "the client was closed"));
+    }
+
+    fn end_dedicated(&self) {
+        self.pool.clear();
+        let dedicated = std::mem::take(&mut *self.dedicated.lock().unwrap_or_else(PoisonError::into_inner));
+        for circuit in dedicated.iter().filter_map(Weak::upgrade) {
+            circuit.end();
+        }
+    }
+
+    /// Its role or its address is another's now: the present connections are left, and made anew where calls want them.
+    pub(crate) fn leave(&self) {
+        self.pool.clear();
+        self.commands.leave();
+        let mut dedicated = self.dedicated.lock().unwrap_or_else(PoisonError::into_inner);
+        dedicated.retain(|known| {
+            known.upgrade().is_some_and(|circuit| {
+                circuit.leave();
+                true
+            })
+        });
+    }
+
+    /// It is no part of the client any more. What was queued goes elsewhere; the control connection stays for as long as
+    /// a course has a ghost to fence here.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.commands.end();
+        self.subscriptions.end();
+        self.end_dedicated();
+        self.end_idle_control();
+    }
+
+    fn end_idle_control(&self) {
+        if self.retired.load(Ordering::Acquire) && self.courses.load(Ordering::Acquire) == 0 {
+            self.control.end();
+        }
+    }
+
+    /// A course of a blocking command begins here.
+    pub(crate) fn course(self: &Arc<Self>) -> Course {
+        self.courses.fetch_add(1, Ordering::AcqRel);
+        Course(self.clone())
+    }
+
+    /// Whether it was left for another server.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+}
+
+/// Keeps the control connection of a server for as long as there may be a ghost to fence.
+#[derive(Debug)]
+pub(crate) struct Course(Arc<Server>);
+
+impl Drop for Course {
+    fn drop(&mut self) {
+        self.0.courses.fetch_sub(1, Ordering::AcqRel);
+        self.0.end_idle_control();
+    }
+}
+
+fn no_credentials(message: &'static str) -> Error {
+    Error::new(ErrorKind::Auth, Delivery::NotSent, message)
+}
