@@ -21,6 +21,7 @@
 //! | [`Subscriptions`] | what is wanted, what is confirmed, what to say after an interruption |
 //! | [`Wait`] | how a blocking command is probed, sliced and ended |
 //! | [`Autopsy`] | what became of a ghost |
+//! | [`topology`] | who serves what, when nodes disagree, and when to ask again |
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "a test needs one real instant to count from"))]
 
 mod backoff;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use romaine_proto::{Backoff, ConnectionLimits, Liveness, Protocol, ReadFrom};
 
-use crate::config_topology::Topology;
+use crate::config_topology::{ReadWith, Topology};
 use crate::credentials::{Credentials, CredentialsProvider, StaticCredentials};
 use crate::error::{Error, Result};
 use crate::tls::Tls;
@@ -95,10 +95,12 @@ pub struct Config {
     pub(crate) blocking_connections_max: usize,
     pub(crate) blocking_idle_max: usize,
     pub(crate) subscription_backlog: usize,
+    pub(crate) subscription_backlog_bytes: usize,
     pub(crate) subscription_overflow: Overflow,
     pub(crate) events_backlog: usize,
     pub(crate) topology: Topology,
     pub(crate) read_from: ReadFrom,
+    pub(crate) read_with: Option<ReadWith>,
     pub(crate) refresh_every: Duration,
     pub(crate) redirects_max: u32,
     pub(crate) failover_hold: Duration,
@@ -162,10 +164,12 @@ impl Config {
             blocking_connections_max: 10_000,
             blocking_idle_max: 16,
             subscription_backlog: 65_536,
+            subscription_backlog_bytes: 64 * 1_024 * 1_024,
             subscription_overflow: Overflow::DropOldest,
             events_backlog: 1_024,
             topology: Topology::Single,
             read_from: ReadFrom::Primary,
+            read_with: None,
             refresh_every: Duration::from_secs(30),
             redirects_max: 16,
             failover_hold: Duration::from_secs(3),
@@ -358,6 +362,14 @@ impl Config {
     pub const fn subscription_backlog(mut self, messages: usize, overflow: Overflow) -> Self {
         self.subscription_backlog = messages;
         self.subscription_overflow = overflow;
+        self
+    }
+
+    /// Bytes of payload that one subscription holds for an application that does not keep up; what happens then is as for
+    /// [`subscription_backlog`](Self::subscription_backlog). A single message is always held. Default 64 MiB.
+    #[must_use]
+    pub const fn subscription_backlog_bytes(mut self, bytes: usize) -> Self {
+        self.subscription_backlog_bytes = bytes;
         self
     }
 

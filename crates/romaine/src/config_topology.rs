@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use romaine_proto::{NodeAddress, ReadFrom};
+use romaine_proto::{Candidate, NodeAddress, ReadFrom};
 
 use crate::config::Config;
 use crate::credentials::{Credentials, CredentialsProvider, StaticCredentials};
@@ -28,6 +28,18 @@ pub(crate) enum Topology {
     Discover { hosts: Vec<NodeAddress> },
     /// A Cluster; any node leads to the others.
     Cluster { seeds: Vec<NodeAddress> },
+}
+
+/// The user's own choice of whom to read from.
+#[derive(Clone)]
+pub(crate) struct ReadWith(pub(crate) Arc<Choose>);
+
+type Choose = dyn Fn(&[Candidate]) -> Option<usize> + Send + Sync;
+
+impl fmt::Debug for ReadWith {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReadWith")
+    }
 }
 
 impl fmt::Debug for Topology {
@@ -123,6 +135,15 @@ impl Config {
     #[must_use]
     pub fn read_from(mut self, nodes: ReadFrom) -> Self {
         self.read_from = nodes;
+        self
+    }
+
+    /// Chooses the node for each command that only reads, instead of [`read_from`](Self::read_from): the place of one of
+    /// the candidates (the shard's primary first), or `None` where none will do, which the call then waits for. Called on
+    /// the caller's own thread for every such command: it must be quick.
+    #[must_use]
+    pub fn read_with(mut self, choose: impl Fn(&[Candidate]) -> Option<usize> + Send + Sync + 'static) -> Self {
+        self.read_with = Some(ReadWith(Arc::new(choose)));
         self
     }
 

@@ -1,7 +1,7 @@
 //! Routes messages to subscriptions: who wants what, and a bounded backlog for each. The socket is read whether or not
 //! anybody keeps up, so that we never are the slow reader.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Instant, SystemTime};
@@ -12,9 +12,9 @@ use romaine_proto::{Delivered, Refused, SubscriptionKind, Subscriptions, subscri
 use romaine_resp::{Reader, ServerError, Token};
 use tokio::sync::Notify;
 
+use crate::backlog::Queue;
 use crate::circuit::Notice;
 use crate::clock;
-use crate::config::Overflow;
 use crate::error::{Error, ErrorKind};
 use crate::inbox::After;
 
@@ -64,95 +64,6 @@ pub enum Incoming {
     },
     /// The application did not keep up: so many of the oldest messages were dropped here.
     Dropped(u64),
-}
-
-/// The backlog of one subscription.
-#[derive(Debug)]
-pub(crate) struct Queue {
-    state: Mutex<QueueState>,
-    capacity: usize,
-    overflow: Overflow,
-}
-
-#[derive(Debug, Default)]
-struct QueueState {
-    items: VecDeque<Incoming>,
-    dropped: u64,
-    waker: Option<Waker>,
-    closed: Option<Error>,
-}
-
-/// How many items a consumer takes at once: the lock is then rare for both sides.
-const HANDFUL: usize = 512;
-
-impl Queue {
-    pub(crate) fn new(capacity: usize, overflow: Overflow) -> Self {
-        Self { state: Mutex::default(), capacity, overflow }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Appends; true when something had to be dropped for it.
-    fn push(&self, item: Incoming, wakers: &mut Vec<Waker>) -> bool {
-        let mut state = self.lock();
-        if state.closed.is_some() {
-            return false;
-        }
-        let full = state.items.len() >= self.capacity;
-        if full {
-            match self.overflow {
-                Overflow::DropOldest => {
-                    state.items.pop_front();
-                    state.dropped += 1;
-                }
-                Overflow::Close => {
-                    state.closed = Some(Error::new(
-                        ErrorKind::Overloaded,
-                        crate::Delivery::Executed,
-                        "the subscription was closed: its backlog is full (limit subscription_backlog)",
-                    ));
-                }
-            }
-        }
-        if state.closed.is_none() {
-            state.items.push_back(item);
-        }
-        if let Some(waker) = state.waker.take() {
-            wakers.push(waker);
-        }
-        full
-    }
-
-    /// Moves items to the consumer's hand. `Err` when the subscription has ended.
-    pub(crate) fn take(&self, hand: &mut VecDeque<Incoming>, waker: &Waker) -> Result<bool, Option<Error>> {
-        let mut state = self.lock();
-        if state.dropped > 0 {
-            hand.push_back(Incoming::Dropped(std::mem::take(&mut state.dropped)));
-        }
-        let count = state.items.len().min(HANDFUL);
-        hand.extend(state.items.drain(..count));
-        if !hand.is_empty() {
-            return Ok(true);
-        }
-        if let Some(error) = &state.closed {
-            return Err(Some(error.clone()));
-        }
-        state.waker = Some(waker.clone());
-        Ok(false)
-    }
-
-    pub(crate) fn close(&self, error: Error) {
-        let waker = {
-            let mut state = self.lock();
-            state.closed.get_or_insert(error);
-            state.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
 }
 
 /// Who gets messages of a topic.

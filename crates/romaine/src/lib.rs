@@ -6,6 +6,7 @@
 struct Readme;
 
 mod asked;
+mod backlog;
 mod batch;
 mod blocking;
 mod call;
@@ -69,7 +70,8 @@ pub use transaction::Transaction;
 pub use romaine_commands::{Cmd, Command, Executor, FromValue, Request, ToArg, ToArgs, cmd, replies};
 pub use romaine_proto::retry::RetryPolicy;
 pub use romaine_proto::{
-    Backoff, ConnectionLimits, Delay, GhostVerdict, Keepalive, Liveness, Protocol, ReadFrom, SubscriptionKind,
+    Backoff, Candidate, ConnectionLimits, Delay, GhostVerdict, Keepalive, Liveness, Protocol, ReadFrom,
+    SubscriptionKind,
 };
 pub use romaine_resp::{Limits, ServerError, Value};
 

@@ -172,6 +172,7 @@ impl Server {
     pub(crate) fn candidate(&self) -> Candidate {
         let latency = self.latency.load(Ordering::Relaxed);
         Candidate {
+            node: self.node.clone(),
             is_primary: self.is_expected_to_be(Role::Primary),
             is_connected: self.commands.is_ready(),
             latency: (latency > 0).then(|| Duration::from_micros(latency)),

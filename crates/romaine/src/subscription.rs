@@ -10,11 +10,12 @@ use futures_core::Stream;
 use romaine_proto::SubscriptionKind;
 use romaine_resp::ServerError;
 
+use crate::backlog::Queue;
 use crate::call::Place;
 use crate::common::Common;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::fleet::Fleet;
-use crate::hub::{Incoming, Queue};
+use crate::hub::Incoming;
 use crate::server::Server;
 
 /// Messages of some channels or patterns, until it is dropped.
@@ -117,7 +118,11 @@ impl Subscription {
             );
         }
         let config = &common.config;
-        let queue = Arc::new(Queue::new(config.subscription_backlog, config.subscription_overflow));
+        let queue = Arc::new(Queue::new(
+            config.subscription_backlog,
+            config.subscription_backlog_bytes,
+            config.subscription_overflow,
+        ));
         home.add(kind, &topics, &queue);
         // From here on dropping it undoes it.
         let subscription = Self { home, queue, kind, topics, hand: VecDeque::new() };
@@ -175,11 +180,7 @@ impl Subscription {
     /// Why the stream has ended, once it has.
     #[must_use]
     pub fn ended_by(&self) -> Option<Error> {
-        let mut hand = VecDeque::new();
-        match self.queue.take(&mut hand, std::task::Waker::noop()) {
-            Err(error) => error,
-            Ok(_) => None,
-        }
+        if self.hand.is_empty() { self.queue.ended_by() } else { None }
     }
 
     fn poll_incoming(&mut self, cx: &Context<'_>) -> Poll<Option<Incoming>> {

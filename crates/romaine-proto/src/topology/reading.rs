@@ -29,6 +29,8 @@ pub enum ReadFrom {
 /// What is known of a node that could read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Candidate {
+    /// Its address.
+    pub node: Arc<str>,
     /// Whether it is the shard's primary.
     pub is_primary: bool,
     /// Whether a request could be sent at once.
@@ -103,6 +105,7 @@ mod tests {
 
     fn node(kind: &str) -> Candidate {
         Candidate {
+            node: kind.into(),
             is_primary: kind.contains('P'),
             is_connected: !kind.contains('-'),
             latency: None,

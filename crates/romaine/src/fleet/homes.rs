@@ -10,8 +10,8 @@ use romaine_proto::{SubscriptionKind, slot_of};
 use romaine_resp::ServerError;
 
 use super::{Fleet, Map};
+use crate::backlog::Queue;
 use crate::error::{Delivery, Error, ErrorKind};
-use crate::hub::Queue;
 use crate::server::Server;
 
 /// One topic of one subscription.

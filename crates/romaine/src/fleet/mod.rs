@@ -74,7 +74,10 @@ pub(crate) enum Way {
 
 impl Fleet {
     pub(crate) fn new(common: Arc<Common>) -> Arc<Self> {
-        let settings = RefreshSettings { every: common.config.refresh_every, ..RefreshSettings::default() };
+        // Sentinels and replicas know at once that a primary is lost; a Cluster's node is often back by the next attempt.
+        let reconnect_attempts = if matches!(common.config.topology, Topology::Cluster { .. }) { 2 } else { 1 };
+        let every = common.config.refresh_every;
+        let settings = RefreshSettings { every, reconnect_attempts, ..RefreshSettings::default() };
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             map: ArcSwap::from_pointee(Map::default()),
@@ -150,13 +153,22 @@ impl Fleet {
     #[inline]
     fn choose(&self, shard: &Shard, reads: bool) -> Option<Arc<Server>> {
         let config = &self.common.config;
-        if !reads || config.read_from == ReadFrom::Primary {
+        if !reads || !self.reads_replicas() {
             return Some(shard.primary.clone());
         }
         let servers = || std::iter::once(&shard.primary).chain(&shard.replicas);
         let candidates: Vec<Candidate> = servers().map(|server| server.candidate()).collect();
-        let chosen = config.read_from.choose(&candidates, &mut fastrand::Rng::new())?;
+        let chosen = match &config.read_with {
+            Some(choose) => (choose.0)(&candidates)?,
+            None => config.read_from.choose(&candidates, &mut fastrand::Rng::new())?,
+        };
         servers().nth(chosen).cloned()
+    }
+
+    /// Whether replicas have connections at all.
+    fn reads_replicas(&self) -> bool {
+        let config = &self.common.config;
+        config.read_from != ReadFrom::Primary || config.read_with.is_some()
     }
 
     /// Waits until the map has changed, or until `until`.
@@ -313,7 +325,7 @@ impl Fleet {
             servers.insert(address.clone(), server.clone());
             server
         };
-        let wants_replicas = self.common.config.read_from != ReadFrom::Primary;
+        let wants_replicas = self.reads_replicas();
         let mut shards = Vec::with_capacity(layout.shards.len());
         for (primary, replicas) in &layout.shards {
             let primary = take(primary, Role::Primary);

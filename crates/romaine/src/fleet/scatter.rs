@@ -71,10 +71,13 @@ fn visit(fleet: &Arc<Fleet>, replicas_too: bool) -> Vec<(Arc<Server>, bool)> {
 fn merged(spec: &'static Spec, keys: Option<&[Vec<usize>]>, replies: Vec<Result<ReplyBytes>>) -> Result<ReplyBytes> {
     let mut frames = Vec::with_capacity(replies.len());
     let mut failed = None;
+    // SCRIPT KILL: most servers have nothing to kill.
+    let one_is_enough = spec.response_policy == "one_succeeded";
     for reply in replies {
         match reply {
             Ok(bytes) => match refusal(&bytes) {
-                Some(error) => failed = failed.or(Some(Error::server_error(error))),
+                Some(error) if !one_is_enough => failed = failed.or(Some(Error::server_error(error))),
+                Some(_) => frames.push(bytes),
                 None => frames.push(bytes),
             },
             Err(error) => failed = failed.or(Some(error)),

@@ -54,6 +54,29 @@ async fn the_oldest_are_dropped_and_counted_while_the_servers_buffer_stays_small
     assert!(!told(&mut events).iter().any(|event| matches!(event, Event::Disconnected { .. })));
 }
 
+// P7: a few large messages are as many bytes as many small ones.
+#[tokio::test]
+async fn the_backlog_is_bounded_in_bytes_too() {
+    let server = Server::start().await.unwrap();
+    let client = connect(plain(server.address()).subscription_backlog_bytes(100_000)).await;
+    let mut subscription = client.subscribe(["news"]).await.unwrap();
+    let publisher = connect(plain(server.address())).await;
+    let large = "x".repeat(30_000);
+    for n in 0..20 {
+        publisher.publish("news", format!("{n:08}{large}")).await.unwrap();
+    }
+    // Larger than the limit alone: held, and everything before it dropped.
+    eventually(PATIENCE, "the last message", async || client.metrics().subscriptions.pushes >= 21).await.unwrap();
+    assert!(subscription.ended_by().is_none());
+    let Incoming::Dropped(dropped) = incoming(&mut subscription).await else { panic!("the count first") };
+    assert_eq!(dropped, 17);
+    for expected in 17..20 {
+        assert_eq!(number(&incoming(&mut subscription).await), expected);
+    }
+    publisher.publish("news", format!("{:08}{}", 20, "y".repeat(200_000))).await.unwrap();
+    assert_eq!(number(&incoming(&mut subscription).await), 20);
+}
+
 #[tokio::test]
 async fn with_the_close_policy_the_stream_ends_after_what_it_held_and_says_why() {
     let server = strict_server().await;

@@ -174,6 +174,26 @@ fn a_view_that_is_confirmed_too_early_is_asked_for_again_with_growing_pauses() {
 }
 
 #[test]
+fn doubt_ends_with_the_change_and_begins_anew_with_small_pauses() {
+    let (mut refresh, now) = rested(15);
+    for start in [now, now + Duration::from_secs(300)] {
+        run(&mut refresh, start, |_| (true, false));
+        refresh.trigger(start, Trigger::Silent);
+        let doubted = run(&mut refresh, start + Duration::from_secs(5), |n| (true, n == 5));
+        assert_eq!(doubted.len(), 5);
+        assert!(doubted[1] - doubted[0] <= Duration::from_millis(135), "{:?}", doubted[1] - doubted[0]);
+        let quiet = run(&mut refresh, start + Duration::from_secs(70), |_| (true, false));
+        assert!(quiet.len() <= 3, "{}", quiet.len());
+    }
+    run(&mut refresh, now + Duration::from_secs(500), |_| (true, false));
+    refresh.trigger(now + Duration::from_secs(500), Trigger::Silent);
+    run(&mut refresh, now + Duration::from_secs(600), |_| (true, false));
+    refresh.trigger(now + Duration::from_secs(600), Trigger::Silent);
+    let again = run(&mut refresh, now + Duration::from_secs(601), |_| (true, false));
+    assert!(again[1] - again[0] <= Duration::from_millis(135), "{:?}", again[1] - again[0]);
+}
+
+#[test]
 fn doubt_ends_when_nothing_comes_of_it() {
     let (mut refresh, now) = rested(10);
     refresh.trigger(now, Trigger::Silent);

@@ -49,6 +49,17 @@ fn the_leader_of_a_failover_tells_the_new_primary_first() {
 }
 
 #[test]
+fn when_a_replica_was_promoted_it_is_the_old_primary_that_is_down() {
+    let flags =
+        ["$42\r\nmaster,failover_in_progress,force_failover", "$41\r\no_down,master,failover_in_progress,s_down"];
+    let primary = String::from_utf8(PROMOTING[1].to_vec()).unwrap().replace(flags[0], flags[1]);
+    let answer = SentinelAnswer::parse([PROMOTING[0], primary.as_bytes(), PROMOTING[2], PROMOTING[3]]).unwrap();
+    assert!(answer.has_promoted && !answer.primary_is_down);
+    let waiting = SentinelAnswer::parse([HEALTHY[0], primary.as_bytes(), PROMOTING[2], PROMOTING[3]]).unwrap();
+    assert!(waiting.failover_in_progress && !waiting.has_promoted && waiting.primary_is_down);
+}
+
+#[test]
 fn a_replica_that_is_down_is_not_read_from() {
     let answer = SentinelAnswer::parse(REPLICA_DOWN).unwrap();
     assert_eq!((answer.primary, answer.replicas), (Some(node(22003)), vec![node(22001)]));
