@@ -67,6 +67,9 @@ pub enum Action {
     },
     /// Ask the server through the control connection.
     Probe,
+    /// Ask the server, without touching the blocked connection, whether it holds writes back (CLIENT PAUSE): it then
+    /// reports no slice's end. The answer is [`ProbeAnswer::Busy`] if so, any other if not.
+    Inquire,
     /// The wait is over.
     End(Outcome),
     /// Wait for the next input.
@@ -148,8 +151,12 @@ impl Wait {
             (None, Some(slice)) => Some(slice),
             (left, None) => left,
         };
-        self.state = State::Blocked { server_until: timeout.map(|timeout| now + timeout) };
-        self.probe_at = self.settings.probe_after.map(|after| now + after);
+        let server_until = timeout.map(|timeout| now + timeout);
+        self.state = State::Blocked { server_until };
+        self.probe_at = match self.settings.probe_after {
+            Some(after) => Some(now + after),
+            None => self.inquire_at(server_until),
+        };
         Action::Issue { timeout }
     }
 
@@ -177,6 +184,16 @@ impl Wait {
         let State::Probing { server_until } = self.state else {
             return Action::Continue;
         };
+        if self.settings.slice.is_some() {
+            let mut server_until = server_until;
+            if answer == ProbeAnswer::Busy {
+                self.alive_at = now;
+                server_until = server_until.map(|until| until.max(now));
+                self.probe_at = self.inquire_at(server_until);
+            }
+            self.state = State::Blocked { server_until };
+            return Action::Continue;
+        }
         self.unreachable = answer == ProbeAnswer::Lost;
         match answer {
             ProbeAnswer::Unblocked => {
@@ -262,7 +279,7 @@ impl Wait {
                 if matches!(self.state, State::Blocked { .. }) && self.probe_at.is_some_and(|at| at <= now) {
                     self.state = State::Probing { server_until };
                     self.probe_at = None;
-                    return Action::Probe;
+                    return if self.settings.slice.is_some() { Action::Inquire } else { Action::Probe };
                 }
                 Action::Continue
             }
@@ -272,6 +289,11 @@ impl Wait {
     /// When a silence is long enough that a server which cannot be asked is taken for dead.
     fn verdict_at(&self) -> Instant {
         self.alive_at + self.settings.probe_after.unwrap_or_default() + self.settings.probe_grace
+    }
+
+    /// When a slice whose end the server has not reported is worth a question: halfway to the verdict.
+    fn inquire_at(&self, server_until: Option<Instant>) -> Option<Instant> {
+        self.settings.slice.and(server_until).map(|until| until + self.settings.slice_grace / 2)
     }
 
     /// How much longer than the server's own time-out we wait for it.
@@ -385,10 +407,32 @@ mod tests {
     #[test]
     fn a_slice_whose_end_the_server_does_not_report_means_death() {
         let (mut wait, now) = wait(&Liveness::default(), None, false);
-        wait.start(now);
-        let due = wait.next_timeout().unwrap();
-        assert_eq!(due - now, secs(9));
-        assert!(matches!(wait.timeout(due), Action::End(Outcome::Dead { unblocked: false, .. })));
+        for answer in [None, Some(ProbeAnswer::Lost), Some(ProbeAnswer::NotBlocked), Some(ProbeAnswer::Refused)] {
+            wait.start(now);
+            let due = wait.next_timeout().unwrap();
+            assert_eq!(due - now, secs(7));
+            assert_eq!(wait.timeout(due), Action::Inquire);
+            if let Some(answer) = answer {
+                assert_eq!(wait.probed(due, answer), Action::Continue);
+            }
+            let due = wait.next_timeout().unwrap();
+            assert_eq!(due - now, secs(9));
+            assert!(matches!(wait.timeout(due), Action::End(Outcome::Dead { unblocked: false, .. })));
+        }
+    }
+
+    #[test]
+    fn a_server_that_holds_writes_back_is_not_taken_for_dead_by_a_slice() {
+        let (mut wait, start) = wait(&Liveness::fast(), None, false);
+        wait.start(start);
+        let mut now = start;
+        for _ in 0..20 {
+            now = wait.next_timeout().unwrap();
+            assert_eq!(wait.timeout(now), Action::Inquire);
+            assert_eq!(wait.probed(now, ProbeAnswer::Busy), Action::Continue);
+        }
+        assert!(now - start > secs(8));
+        assert!(matches!(wait.nil(now), Action::Issue { .. }));
     }
 
     #[test]

@@ -228,6 +228,7 @@ impl Course<'_> {
                     }
                 }
                 Action::Probe => under_way.probe(),
+                Action::Inquire => under_way.inquire(),
                 Action::Continue => {}
                 Action::End(Outcome::Deliver) => {
                     under_way.keep();

@@ -18,7 +18,7 @@ use romaine_resp::{Reader, ServerError, Token};
 use crate::batch::{self, Batch};
 use crate::call::{Call, Target, ask};
 use crate::circuit::Patience;
-use crate::error::{Delivery, Error, Result};
+use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::server::Server;
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
@@ -78,6 +78,26 @@ pub(crate) async fn probe(server: Arc<Server>, client_id: u64) -> ProbeAnswer {
     let answer = unblock(&server, client_id).await;
     server.probes.set(answer);
     answer
+}
+
+/// Whether the server is alive and holds writes back, or executes nothing else now: [`ProbeAnswer::Busy`] if so.
+///
+/// During a `CLIENT PAUSE` a PING is answered and a script is not: it might write.
+pub(crate) async fn inquire(server: Arc<Server>) -> ProbeAnswer {
+    server.start_control();
+    let patience = Patience::For(Some(server.config.liveness.slice_grace / 4));
+    let control = || Target::of(&server, &server.control);
+    let ping = Call::<()>::new(control(), cmd::<()>("PING").into_request(), patience).retry(RetryPolicy::Never);
+    if let Err(error) = ping.await {
+        return if error.server().is_some_and(retry::is_passing) { ProbeAnswer::Busy } else { ProbeAnswer::Lost };
+    }
+    let script = cmd::<()>("EVAL").arg("return 0").arg(0).into_request();
+    match Call::<i64>::new(control(), script, patience).retry(RetryPolicy::Never).await {
+        Ok(_) => ProbeAnswer::NotBlocked,
+        Err(error) if error.kind() == ErrorKind::Timeout => ProbeAnswer::Busy,
+        Err(error) if error.server().is_some_and(retry::is_passing) => ProbeAnswer::Busy,
+        Err(_refused_or_lost) => ProbeAnswer::Refused,
+    }
 }
 
 async fn unblock(server: &Arc<Server>, client_id: u64) -> ProbeAnswer {

@@ -125,6 +125,11 @@ impl<'a> UnderWay<'a> {
         self.probing = Some(Box::pin(probe::probe(self.server.clone(), client_id)));
     }
 
+    /// Asks whether the server holds writes back.
+    pub(crate) fn inquire(&mut self) {
+        self.probing = Some(Box::pin(probe::inquire(self.server.clone())));
+    }
+
     pub(crate) async fn next(&mut self, at: Option<Instant>) -> Input {
         std::future::poll_fn(|cx| self.poll_next(cx, at)).await
     }

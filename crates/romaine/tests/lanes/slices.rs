@@ -48,6 +48,23 @@ async fn is_sliced(forbidden: &str) {
     assert!(took >= Duration::from_millis(1_490) && took <= Duration::from_millis(1_900), "{took:?}");
 }
 
+// P1, F16: the server's timers stand still meanwhile, so no slice ends.
+#[tokio::test]
+async fn a_pause_of_the_server_is_not_taken_for_its_death_by_slices() {
+    let server = server_without("-client|unblock").await;
+    let client = connect(app(fast(server.address()))).await;
+    let mut events = client.events();
+    let call = pop(&client, 0.0);
+    eventually(PATIENCE, "two slices", async || calls(&server, "brpop").await >= 2).await.unwrap();
+    ask(&server, &["CLIENT", "PAUSE", "3000", "WRITE"]).await;
+    let before = calls(&server, "brpop").await;
+    eventually(PATIENCE, "the next slice", async || calls(&server, "brpop").await > before).await.unwrap();
+    ask(&server, &["LPUSH", "q", "job"]).await;
+    assert_eq!(ended(call).await.unwrap().unwrap().1, "job");
+    let blamed = |event: &Event| matches!(event, Event::Disconnected { lane: Lane::Blocking, .. });
+    assert!(!told(&mut events).iter().any(blamed));
+}
+
 #[tokio::test]
 async fn a_dead_path_is_noticed_by_slices_too_and_the_doubt_is_told() {
     tokio::join!(dies_in_a_slice("-client|unblock", true), dies_in_a_slice("-client|unblock -client|kill", false));
@@ -146,7 +163,7 @@ async fn reading_a_stream_from_its_end_misses_no_entry_between_slices() {
 async fn a_sliced_pop_survives_kills_and_restarts() {
     let server = server_without("-client|unblock").await;
     let client = connect(app(fast(server.address()))).await;
-    let mut events = client.events();
+    let (mut events, mut all) = (client.events(), client.events());
     let call = pop(&client, 0.0);
     blocked(&server, 1).await;
     ask(&server, &["CLIENT", "KILL", "TYPE", "normal"]).await;
@@ -158,5 +175,5 @@ async fn a_sliced_pop_survives_kills_and_restarts() {
     ask(&server, &["LPUSH", "q", "job"]).await;
     assert_eq!(ended(call).await.unwrap().unwrap().1, "job");
     // The server may have discarded a reply with the connection: the call goes on, and that is told.
-    assert!(told(&mut events).iter().any(|event| matches!(event, Event::ElementMayBeLost { .. })));
+    assert!(told(&mut all).iter().any(|event| matches!(event, Event::ElementMayBeLost { .. })));
 }

@@ -156,12 +156,9 @@ async fn a_primary_that_was_demoted_is_left_and_dialled_again_until_the_name_lea
     let error = client.set("key", "value").timeout(Duration::from_millis(300)).await.unwrap_err();
     assert_eq!(error.delivery(), Delivery::Refused, "{error:?}");
     assert!(client.metrics().commands.connections > before, "it was dialled again");
-    let writing = tokio::spawn({
-        let client = client.clone();
-        async move { client.set("key", "after").await }
-    });
-    server.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap();
-    within(PATIENCE, "the write", writing).await.unwrap().unwrap();
+    let again = async { server.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap() };
+    let (written, _) = within(PATIENCE, "the write", async { tokio::join!(client.set("key", "after"), again) }).await;
+    written.unwrap();
 }
 
 // 107
