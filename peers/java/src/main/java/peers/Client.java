@@ -1,0 +1,43 @@
+package peers;
+
+import java.util.concurrent.CompletionStage;
+
+/** A client under test. What fails throws. */
+interface Client {
+    /** Makes a client with the connections that the order's loads need. */
+    interface Connector {
+        Client connect(Order order, Target target, Witness witness) throws Exception;
+    }
+
+    /** What is known of a failed call. */
+    record Failure(boolean isUnsent, boolean isAnswer, String cause) {}
+
+    /**
+     * Whether the client says by itself when it loses a connection. If not, a call that fails without an answer is what its
+     * user sees of that.
+     */
+    boolean tellsOfConnections();
+
+    /** How long a call may take at most, by the configuration, in milliseconds; zero where nothing limits it. */
+    long deadline();
+
+    long incr(String key);
+
+    /** {@code INCR counter} without waiting; null where the client has only calls that wait. */
+    CompletionStage<Long> incrLater();
+
+    /** {@code ECHO word} that can be cancelled; null where the client has only calls that wait. */
+    java.util.concurrent.Future<String> echoLater(String word);
+
+    void ping();
+
+    void fetch();
+
+    /** {@code BRPOP jobs 0}; null when that is the answer. */
+    String pop();
+
+    /** Subscribes to news, and returns once the server has confirmed. What arrives goes to the reader. */
+    void subscribe(Reader reader) throws Exception;
+
+    Failure failure(Throwable error);
+}

@@ -1,0 +1,4 @@
+// Drives ioredis by what comes on standard input.
+import { main } from "./driver/run.js";
+
+await main();
