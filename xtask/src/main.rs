@@ -4,6 +4,9 @@ mod bench;
 mod cargo;
 mod ci;
 mod codegen;
+mod matrix;
+mod options;
+mod peers;
 mod setup;
 mod test;
 mod tidy;
@@ -22,11 +25,13 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Show the client at work: five faults on a real redis-server. Arguments go to `romaine demo`.
+    /// Show the client at work: five faults on a real redis-server. Arguments go to `romaine demo`; `--server NAME` chooses
+    /// a server that `scripts/fetch-servers.sh` has fetched.
     Demo(Rest),
-    /// Run every test, and say how many passed, failed and were skipped. Arguments go to `cargo test`.
+    /// Run every test, and say how many passed, failed and were skipped. Arguments go to `cargo test`; `--server NAME`.
     Test(Rest),
-    /// Measure the fault matrix. Arguments go to `romaine matrix`.
+    /// Measure the fault matrix for romaine and for the clients of `peers/peers.toml`, whose drivers are built first.
+    /// Arguments go to `romaine matrix`; `--server NAME`, `--png FILE`.
     Matrix(Rest),
     /// Compare with other clients and with redis-benchmark. Arguments go to `romaine-bench run`.
     Bench(Rest),
@@ -58,21 +63,12 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> anyhow::Result<ExitCode> {
     match task {
-        Task::Demo(rest) => romaine("demo", &rest.args),
-        Task::Matrix(rest) => romaine("matrix", &rest.args),
+        Task::Demo(rest) => matrix::romaine("demo", &rest.args),
+        Task::Matrix(rest) => matrix::run(&rest.args),
         Task::Test(rest) => test::run(&rest.args),
         Task::Bench(rest) => bench::run(&rest.args),
         Task::Codegen(args) => codegen::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Tidy => tidy::run().map(|is_tidy| if is_tidy { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         Task::Ci => ci::run(),
     }
-}
-
-/// Builds the program and runs one of its subcommands.
-fn romaine(subcommand: &str, args: &[String]) -> anyhow::Result<ExitCode> {
-    setup::redis_server()?;
-    setup::namespaces();
-    let mut cargo = cargo::command(&["run", "--release", "--quiet", "--package", "romaine-cli", "--", subcommand]);
-    eprintln!("building the program (release)");
-    cargo::exit_code(cargo.args(args))
 }

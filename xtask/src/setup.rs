@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 /// Names a `redis-server` that is to be used instead of the one in the PATH.
-const OVERRIDE: &str = "ROMAINE_REDIS_SERVER";
+pub(crate) const OVERRIDE: &str = "ROMAINE_REDIS_SERVER";
 
 /// Makes sure that there is a `redis-server`: the one named by `ROMAINE_REDIS_SERVER`, one in the PATH, or one installed
 /// with apt.
@@ -125,7 +125,7 @@ fn is_root() -> bool {
     output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
-fn is_in_path(program: &str) -> bool {
+pub(crate) fn is_in_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Where an ordinary user's PATH has no sbin, root's tools are there all the same.
     let mut places: Vec<_> = std::env::split_paths(&path).collect();

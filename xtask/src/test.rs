@@ -8,17 +8,19 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context as _, Result};
 
-use crate::{cargo, setup};
+use crate::{cargo, options, setup};
 
 /// The file in which tests that cannot run here say so: a line each, the test's name, a tab, the reason.
 const SKIPPED: &str = "ROMAINE_SKIPPED";
 
 /// Runs the tests.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let mut args = args.to_vec();
+    let server = options::server(&mut args)?;
     setup::redis_server()?;
     setup::namespaces();
     let skipped = std::env::temp_dir().join(format!("romaine-skipped-{}", std::process::id()));
-    let outcome = run_tests(args, &skipped);
+    let outcome = run_tests(&args, server, &skipped);
     // Nobody needs it any more, whether it was written or not.
     let _ = std::fs::remove_file(&skipped);
     let summary = outcome?;
@@ -27,11 +29,14 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn run_tests(args: &[String], skipped: &PathBuf) -> Result<Summary> {
+fn run_tests(args: &[String], server: Option<PathBuf>, skipped: &PathBuf) -> Result<Summary> {
     let mut command = cargo::command(&["test", "--workspace", "--no-fail-fast"]);
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         // Most tests wait for real time-outs of real servers: more of them at once than there are cores.
         command.env("RUST_TEST_THREADS", "4");
+    }
+    if let Some(server) = server {
+        command.env(setup::OVERRIDE, server);
     }
     let mut child =
         command.args(args).env(SKIPPED, skipped).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;

@@ -1,10 +1,11 @@
-//! `romaine demo`: five faults on a real server, live.
+//! `romaine demo`: faults on real servers, live.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use romaine_faultlab::scenario::demo::{self, FAULTS, Progress};
+use romaine_faultlab::scenario::demo_topology::{self, Kind};
 use romaine_faultlab::scenario::{Calls, Moment, Observation};
 use tokio::sync::mpsc;
 
@@ -14,22 +15,54 @@ use crate::watch::Watch;
 /// What `romaine demo` takes.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The servers: one, a primary with replicas and Sentinels, or a Cluster.
+    #[arg(long, value_enum, default_value = "standalone")]
+    topology: Topology,
     /// Write the result to this file too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+/// Which servers the demo starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Topology {
+    /// One server: packets lost, a frozen server, a killed one, killed connections.
+    Standalone,
+    /// Failovers by Sentinels.
+    Sentinel,
+    /// Failovers and moving slots in a Cluster.
+    Cluster,
+}
+
+impl Topology {
+    const fn faults(self) -> usize {
+        match self {
+            Self::Standalone => FAULTS,
+            Self::Sentinel => Kind::Sentinel.fault_count(),
+            Self::Cluster => Kind::Cluster.fault_count(),
+        }
+    }
+
+    async fn demo(self, tell: mpsc::Sender<Progress>) -> anyhow::Result<demo::Report> {
+        match self {
+            Self::Standalone => demo::run(tell).await,
+            Self::Sentinel => demo_topology::run(Kind::Sentinel, tell).await,
+            Self::Cluster => demo_topology::run(Kind::Cluster, tell).await,
+        }
+    }
 }
 
 /// Runs the demo and shows it.
 pub(crate) async fn run(args: &Args) -> Outcome {
     let (tell, mut progress) = mpsc::channel(4_096);
     let showing = async {
-        let mut screen = Screen::new();
+        let mut screen = Screen::new(args.topology.faults());
         while let Some(progress) = progress.recv().await {
             screen.show(progress);
         }
         screen.watch.end();
     };
-    let (report, ()) = tokio::join!(demo::run(tell), showing);
+    let (report, ()) = tokio::join!(args.topology.demo(tell), showing);
     let report = report?;
     println!("\n{}", report.text());
     if let Some(path) = &args.json {
@@ -44,6 +77,7 @@ pub(crate) async fn run(args: &Args) -> Outcome {
 
 struct Screen {
     watch: Watch,
+    faults: usize,
     fault: Option<(usize, &'static str)>,
     begin: Moment,
     healed: bool,
@@ -53,11 +87,11 @@ struct Screen {
 }
 
 impl Screen {
-    fn new() -> Self {
-        let watch = Watch::new(FAULTS);
-        watch.doing("starting a redis-server".into());
+    fn new(faults: usize) -> Self {
+        let watch = Watch::new(faults);
+        watch.doing("starting the servers".into());
         let (fault, begin, healed) = (None, Moment::now(), false);
-        Self { watch, fault, begin, healed, elements: 0, messages: 0, calls: Calls::default() }
+        Self { watch, faults, fault, begin, healed, elements: 0, messages: 0, calls: Calls::default() }
     }
 
     fn show(&mut self, progress: Progress) {
@@ -67,7 +101,7 @@ impl Screen {
                 self.fault = Some((number, title));
                 self.begin = Moment::now();
                 self.healed = false;
-                self.watch.line(&format!("\n{number}/{FAULTS} {title}"));
+                self.watch.line(&format!("\n{number}/{} {title}", self.faults));
             }
             Progress::Healed => {
                 self.healed = true;
@@ -102,8 +136,8 @@ impl Screen {
     fn refresh(&self) {
         let doing = match self.fault {
             None => "no fault yet".to_owned(),
-            Some((number, title)) if !self.healed => format!("{number}/{FAULTS} {title}"),
-            Some((number, _)) => format!("{number}/{FAULTS} over, back to normal"),
+            Some((number, title)) if !self.healed => format!("{number}/{} {title}", self.faults),
+            Some((number, _)) => format!("{number}/{} over, back to normal", self.faults),
         };
         let Self { elements, messages, calls, .. } = self;
         self.watch.doing(format!(

@@ -3,6 +3,9 @@
 //! | for | use |
 //! |---|---|
 //! | a real server that can be frozen, killed and restarted | [`Server`], [`ServerBuilder`] |
+//! | a primary with replicas | [`Replicated`] |
+//! | the same with Sentinels that fail it over | [`Sentinels`], [`SentinelSetup`] |
+//! | a cluster whose slots can move and whose nodes can go | [`Cluster`] |
 //! | certificates for it | [`TlsFiles`] |
 //! | a connection that stalls, corrupts, delays, breaks | [`FaultProxy`] with a [`Fault`] for each direction |
 //! | packets lost by the kernel, without any notice | [`Namespace`] |
@@ -82,6 +85,7 @@ mod server;
 mod server_builder;
 mod sockets;
 mod tls_files;
+mod topology;
 mod watchdog;
 
 pub use claim::Port;
@@ -95,3 +99,12 @@ pub use scripted_connection::ScriptedConnection;
 pub use server::Server;
 pub use server_builder::ServerBuilder;
 pub use tls_files::TlsFiles;
+pub use topology::{
+    Cluster, ClusterBuilder, FailoverKind, Migration, NodeView, Replicated, ReplicatedBuilder, SLOTS, SentinelSetup,
+    Sentinels, slot_of,
+};
+
+/// The guide's code is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/fault-lab.md")]
+struct Guide;

@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) ip: IpAddr,
     pub(crate) port: u16,
     pub(crate) tls_port: Option<u16>,
+    pub(crate) bus_port: Option<u16>,
+    pub(crate) is_sentinel: bool,
     pub(crate) password: Option<String>,
     pub(crate) namespace: Option<Namespace>,
     /// Held so that a restart still finds the certificates.
@@ -108,6 +110,12 @@ impl Server {
     #[must_use]
     pub fn tls_address(&self) -> Option<SocketAddr> {
         self.plan.tls_port.map(|port| SocketAddr::new(self.plan.ip, port))
+    }
+
+    /// The port of the cluster's bus, if it is a node of one.
+    #[must_use]
+    pub fn bus_port(&self) -> Option<u16> {
+        self.plan.bus_port
     }
 
     /// `redis://…` with the password, if there is one.
@@ -262,6 +270,9 @@ impl Server {
             None => Command::new(&self.plan.program),
         };
         command.arg(self.dir.path().join("redis.conf"));
+        if self.plan.is_sentinel {
+            command.arg("--sentinel");
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot start {}", self.plan.program.display()))?;
         let mut process = self.process();
@@ -299,7 +310,15 @@ impl Server {
             .with_context(|| format!("cannot signal process {}", pid.as_raw_pid()))
     }
 
-    fn is_frozen(&self) -> bool {
+    /// Whether the process runs and is not frozen.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.ended().is_none() && self.pid().is_some() && !self.is_frozen()
+    }
+
+    /// Whether the process is stopped where it is.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
         let Some(pid) = self.pid() else { return false };
         // The state is the first field after the program's name, which is in parentheses. All threads have to stop: the
         // kernel reports the process's state from its main thread, which is the one that answers.

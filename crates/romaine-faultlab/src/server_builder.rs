@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -20,7 +21,7 @@ const START_ATTEMPTS: usize = 3;
 ///
 /// The defaults: no persistence, the loopback only, no protected mode, `DEBUG` allowed. Lines given with
 /// [`ServerBuilder::config_line`] come last in the file, and so win.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ServerBuilder {
     lines: Vec<String>,
     tls: Option<TlsFiles>,
@@ -30,6 +31,19 @@ pub struct ServerBuilder {
     is_persistent: bool,
     namespace: Option<Namespace>,
     port: Option<u16>,
+    ip: Option<IpAddr>,
+    mode: Mode,
+}
+
+/// What the program is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Mode {
+    #[default]
+    Data,
+    ClusterNode {
+        node_timeout: Duration,
+    },
+    Sentinel,
 }
 
 impl ServerBuilder {
@@ -90,6 +104,33 @@ impl ServerBuilder {
         self
     }
 
+    /// Another address of the loopback (any of 127.0.0.0/8) instead of 127.0.0.1, so that two servers can have the same
+    /// port, as behind a name that moves from one to the other.
+    #[must_use]
+    pub fn ip(mut self, ip: impl Into<IpAddr>) -> Self {
+        self.ip = Some(ip.into());
+        self
+    }
+
+    /// A node of a cluster, which knows nobody yet, with a claimed port for the bus. [`Cluster`](crate::Cluster) joins
+    /// nodes.
+    #[must_use]
+    pub fn cluster_node(mut self, node_timeout: Duration) -> Self {
+        self.mode = Mode::ClusterNode { node_timeout };
+        self
+    }
+
+    /// A Sentinel, which watches what its configuration lines say. [`Sentinels`](crate::Sentinels) has whole sets.
+    #[must_use]
+    pub fn sentinel(mut self) -> Self {
+        self.mode = Mode::Sentinel;
+        self
+    }
+
+    pub(crate) fn given_password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+
     /// Starts the server, and waits until it answers.
     ///
     /// # Errors
@@ -119,13 +160,20 @@ impl ServerBuilder {
             None => claim_into(&mut claims)?,
         };
         let tls_port = self.tls.as_ref().map(|_| claim_into(&mut claims)).transpose()?;
+        let bus_port = match self.mode {
+            Mode::ClusterNode { .. } => Some(claim_into(&mut claims)?),
+            Mode::Data | Mode::Sentinel => None,
+        };
         let program = self.program.clone().unwrap_or_else(default_program);
-        let ip = self.namespace.as_ref().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), Namespace::ip);
+        let loopback = self.ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let ip = self.namespace.as_ref().map_or(loopback, Namespace::ip);
         let plan = Plan {
             program,
             ip,
             port,
             tls_port,
+            bus_port,
+            is_sentinel: self.mode == Mode::Sentinel,
             password: self.password.clone(),
             namespace: self.namespace.clone(),
             _tls: self.tls.clone(),
@@ -137,7 +185,7 @@ impl ServerBuilder {
     }
 
     fn config(&self, plan: &Plan, dir: &std::path::Path) -> anyhow::Result<String> {
-        let bind = if plan.namespace.is_some() { "0.0.0.0" } else { "127.0.0.1" };
+        let bind = if plan.namespace.is_some() { "0.0.0.0".to_owned() } else { plan.ip.to_string() };
         let mut out = format!(
             "bind {bind}\nport {}\nunixsocket {socket}\nunixsocketperm 700\ndir {dir}\n\
              daemonize no\nprotected-mode no\nloglevel notice\n",
@@ -145,15 +193,9 @@ impl ServerBuilder {
             socket = dir.join("redis.sock").display(),
             dir = dir.display(),
         );
-        // Version 7 knows the directive and needs it; older ones do not know it and allow DEBUG.
-        if major_version(&plan.program)? >= 7 {
-            out.push_str("enable-debug-command yes\n");
+        if self.mode != Mode::Sentinel {
+            self.data_lines(plan, &mut out)?;
         }
-        out.push_str(if self.is_persistent {
-            "save \"\"\nappendonly yes\nappendfsync always\n"
-        } else {
-            "save \"\"\nappendonly no\n"
-        });
         if let Some(files) = &self.tls {
             writeln!(out, "tls-port {}", plan.tls_port.context("TLS without a port")?)?;
             writeln!(out, "tls-ca-cert-file {}", files.ca_cert().display())?;
@@ -173,6 +215,29 @@ impl ServerBuilder {
         }
         Ok(out)
     }
+
+    /// What only a server with data understands.
+    fn data_lines(&self, plan: &Plan, out: &mut String) -> anyhow::Result<()> {
+        // Version 7 knows the directive and needs it; older ones do not know it and allow DEBUG.
+        let is_modern = major_version(&plan.program)? >= 7;
+        if is_modern {
+            out.push_str("enable-debug-command yes\n");
+        }
+        out.push_str(if self.is_persistent {
+            "save \"\"\nappendonly yes\nappendfsync always\n"
+        } else {
+            "save \"\"\nappendonly no\n"
+        });
+        if let Mode::ClusterNode { node_timeout } = self.mode {
+            writeln!(out, "cluster-enabled yes\ncluster-config-file nodes.conf")?;
+            writeln!(out, "cluster-node-timeout {}", node_timeout.as_millis())?;
+            // Older ones know no such line: theirs is the port + 10,000.
+            if let (Some(port), true) = (plan.bus_port, is_modern) {
+                writeln!(out, "cluster-port {port}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn claim_into(claims: &mut Vec<Port>) -> anyhow::Result<u16> {
@@ -182,7 +247,7 @@ fn claim_into(claims: &mut Vec<Port>) -> anyhow::Result<u16> {
     Ok(number)
 }
 
-fn default_program() -> PathBuf {
+pub(crate) fn default_program() -> PathBuf {
     std::env::var_os("ROMAINE_REDIS_SERVER").map_or_else(|| "redis-server".into(), Into::into)
 }
 

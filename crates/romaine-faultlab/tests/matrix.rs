@@ -59,7 +59,7 @@ async fn a_client_that_watches_nothing_breaks_the_promise_and_the_matrix_says_so
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_driver_that_cannot_start_fails_its_cell_and_says_why() {
-    let driver = Driver::Program { name: "nobody".into(), command: vec!["/nonexistent/driver".into()] };
+    let driver = Driver::Program { name: "nobody".into(), command: vec!["/nonexistent/driver".into()], dir: None };
     let settings = Settings { driver, ..settings(Pace::Fast) };
     let cells = Selection { faults: vec![Fault::F04], under: vec![Under::Idle] }.cells();
     let (tell, _progress) = mpsc::channel(64);

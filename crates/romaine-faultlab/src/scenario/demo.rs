@@ -7,11 +7,12 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::field::{Cut, Field, Path};
+use super::host::Host;
 use super::moment::Moment;
 use super::promises::{BACK_WITHIN, Balance, check_delay, check_flow};
 use super::protocol::{Link, Load, Observation, Order, Pace, Seen};
 use super::record::{Flow, Record};
-use super::stage::{Host, Remains, Stage};
+use super::stage::{Eyes, Remains, Stage};
 use super::subject::Driver;
 use super::table::{Table, seconds};
 use crate::Server;
@@ -254,7 +255,8 @@ pub async fn run(progress: mpsc::Sender<Progress>) -> anyhow::Result<Report> {
             }
         }
     });
-    let stage = Stage::set(&Driver::Here, order, Host::Real(field.server.clone()), Some(tell)).await?;
+    let eyes = Eyes { onlooker: Some(tell), ..Eyes::default() };
+    let stage = Stage::set(&Driver::Here, order, Host::Real(field.server.clone()), eyes).await?;
     note("one client: a consumer in BRPOP jobs 0, a subscriber, 64 callers of INCR".into()).await;
     let mut windows = Vec::new();
     for (number, fault) in (1..).zip(Fault::ALL) {
@@ -368,6 +370,7 @@ pub fn describe(what: &Observation) -> Option<String> {
         Observation::Stalled { link, late_by } => {
             format!("{} our own process was late by {:.1} s", to(link), late_by.as_secs_f64())
         }
+        Observation::Failover { from, to } => format!("{:<13} the primary is {to}, no longer {from}", "topology"),
         Observation::Trouble(text) => format!("TROUBLE: {text}"),
         _ => return None,
     })

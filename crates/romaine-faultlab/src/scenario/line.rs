@@ -1,6 +1,6 @@
 //! A lasting connection to a server's Unix socket, which no network fault reaches.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use bytes::BytesMut;
@@ -13,6 +13,7 @@ use crate::resp::{Reply, encode_request, take_reply};
 /// One connection, as the lab's own user.
 #[derive(Debug)]
 pub(crate) struct Line {
+    path: PathBuf,
     stream: UnixStream,
     buffer: BytesMut,
     out: Vec<u8>,
@@ -21,10 +22,15 @@ pub(crate) struct Line {
 impl Line {
     pub(crate) async fn connect(path: &Path) -> anyhow::Result<Self> {
         let stream = UnixStream::connect(path).await.context("cannot reach the server's Unix socket")?;
-        let mut line = Self { stream, buffer: BytesMut::new(), out: Vec::new() };
+        let mut line = Self { path: path.to_owned(), stream, buffer: BytesMut::new(), out: Vec::new() };
         line.ask(&["AUTH", USER, USER]).await?;
         line.ask(&["CLIENT", "SETNAME", USER]).await?;
         Ok(line)
+    }
+
+    /// Where it leads.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Sends a command and waits for its reply, as long as the connection lives: a frozen server answers when it goes on.

@@ -1,8 +1,8 @@
 //! Pushes numbered elements and publishes numbered messages, over a way that the faults do not reach.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -45,8 +45,8 @@ impl Produced {
 /// Where it goes.
 #[derive(Debug, Clone)]
 pub(crate) enum Outlet {
-    /// A server's Unix socket.
-    Socket(PathBuf),
+    /// A server's Unix socket: that of the primary, whoever it is.
+    Socket(watch::Receiver<PathBuf>),
     /// The scripted server.
     Mini(Arc<Mini>),
 }
@@ -56,6 +56,11 @@ pub(crate) enum Outlet {
 pub(crate) struct Goods {
     pub(crate) elements: bool,
     pub(crate) messages: bool,
+    /// Whether the messages go to a shard channel.
+    pub(crate) shard: bool,
+    /// How many replicas follow the first primary: an element counts only when all of them have it too, because what a
+    /// primary loses when it dies or is demoted is not the client's loss. No second primary is lost in a scenario.
+    pub(crate) replicas: usize,
 }
 
 /// Produces until it is stopped.
@@ -77,8 +82,10 @@ impl Producer {
         let kill = Arc::<AtomicBool>::default();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let work = Work { goods, produced: produced.clone(), kill: kill.clone() };
-        tasks.spawn(produce(outlet, work, stopped));
+        let work = Work { goods, produced: produced.clone(), kill: kill.clone(), first: OnceLock::new() };
+        if goods.elements || goods.messages {
+            tasks.spawn(produce(outlet, work, stopped));
+        }
         Self { produced, kill, stop, tasks }
     }
 
@@ -106,6 +113,8 @@ struct Work {
     goods: Goods,
     produced: Arc<Mutex<Produced>>,
     kill: Arc<AtomicBool>,
+    /// Where the first element went.
+    first: OnceLock<PathBuf>,
 }
 
 async fn produce(outlet: Outlet, work: Work, stopped: watch::Receiver<bool>) {
@@ -119,7 +128,7 @@ async fn produce(outlet: Outlet, work: Work, stopped: watch::Receiver<bool>) {
                 work.round_at_mini(mini);
                 true
             }
-            Outlet::Socket(path) => work.round(&mut line, path).await.is_ok(),
+            Outlet::Socket(path) => work.round_at(&mut line, path.clone()).await.is_ok(),
         };
         if !made {
             line = None;
@@ -129,7 +138,19 @@ async fn produce(outlet: Outlet, work: Work, stopped: watch::Receiver<bool>) {
 }
 
 impl Work {
-    async fn round(&self, line: &mut Option<Line>, path: &Path) -> anyhow::Result<()> {
+    /// One round, given up when the primary changes: the old one may be frozen.
+    async fn round_at(&self, line: &mut Option<Line>, mut path: watch::Receiver<PathBuf>) -> anyhow::Result<()> {
+        let now = path.borrow_and_update().clone();
+        if line.as_ref().is_some_and(|line| line.path() != now) {
+            *line = None;
+        }
+        tokio::select! {
+            made = self.round(line, &now) => made,
+            Ok(()) = path.changed() => anyhow::bail!("another primary"),
+        }
+    }
+
+    async fn round(&self, line: &mut Option<Line>, path: &std::path::Path) -> anyhow::Result<()> {
         if line.is_none() {
             *line = Some(Line::connect(path).await?);
         }
@@ -143,17 +164,31 @@ impl Work {
             }
             line.send().await?;
             line.answer().await?;
-            done(&mut lock(&self.produced).elements);
+            if self.is_safe(line).await? {
+                done(&mut lock(&self.produced).elements);
+            }
             if kills {
                 line.answer().await?;
             }
         }
         if self.goods.messages {
             let number = begin(&mut lock(&self.produced).messages).to_string();
-            line.ask(&["PUBLISH", NEWS, &number]).await?;
+            let word = if self.goods.shard { "SPUBLISH" } else { "PUBLISH" };
+            line.ask(&[word, NEWS, &number]).await?;
             done(&mut lock(&self.produced).messages);
         }
         Ok(())
+    }
+
+    /// Whether what was just written survives the first primary.
+    async fn is_safe(&self, line: &mut Line) -> anyhow::Result<bool> {
+        let is_first = self.first.get_or_init(|| line.path().to_owned()) == line.path();
+        if self.goods.replicas == 0 || !is_first {
+            return Ok(true);
+        }
+        let wanted = self.goods.replicas.to_string();
+        let has = line.ask(&["WAIT", &wanted, "200"]).await?.as_int().and_then(|has| usize::try_from(has).ok());
+        Ok(has.is_some_and(|has| has >= self.goods.replicas))
     }
 
     fn round_at_mini(&self, mini: &Mini) {

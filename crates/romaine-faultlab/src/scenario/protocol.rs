@@ -18,6 +18,9 @@ pub const JOBS: &str = "jobs";
 pub const NEWS: &str = "news";
 /// The key that the callers increment.
 pub const COUNTER: &str = "counter";
+/// Over how many keys [`Load::Spread`] is spread: `counter:0`, `counter:1`, … Enough to touch every shard, few enough to be
+/// read back at the end.
+pub const SPREAD_KEYS: usize = 256;
 /// The key of the large value that [`Load::Fetch`] reads.
 pub const BIG: &str = "big";
 
@@ -29,6 +32,9 @@ pub enum Load {
     Idle,
     /// Callers of `INCR counter`, one after the other each.
     Callers,
+    /// Callers of `INCR counter:<n>`, each call with an n of its own below [`SPREAD_KEYS`]: all shards of a cluster. Counted
+    /// as the calls of [`Load::Callers`] are.
+    Spread,
     /// A consumer in `BRPOP jobs 0`.
     Blocked,
     /// A subscriber of `news`.
@@ -46,10 +52,16 @@ impl Load {
     #[must_use]
     pub const fn link(self) -> Link {
         match self {
-            Self::Idle | Self::Callers | Self::Fetch | Self::Droppers | Self::Torrent => Link::Commands,
+            Self::Idle | Self::Callers | Self::Spread | Self::Fetch | Self::Droppers | Self::Torrent => Link::Commands,
             Self::Blocked => Link::Blocking,
             Self::Subscribed => Link::Subscriptions,
         }
+    }
+
+    /// Whether its calls increment what can be read back.
+    #[must_use]
+    pub const fn counts(self) -> bool {
+        matches!(self, Self::Callers | Self::Spread | Self::Torrent)
     }
 }
 
@@ -83,6 +95,9 @@ pub struct Order {
     pub url: String,
     /// The liveness settings.
     pub pace: Pace,
+    /// How many clients the driver makes, each with all the loads. One, but where connections are lost in masses.
+    #[serde(default = "one")]
+    pub clients: usize,
     /// All on one client.
     pub loads: Vec<Load>,
     /// How many callers, where there are callers.
@@ -99,6 +114,10 @@ pub struct Order {
     pub password_file: Option<PathBuf>,
 }
 
+const fn one() -> usize {
+    1
+}
+
 impl Order {
     /// An order with the usual numbers: 64 callers with 20 ms between two calls.
     #[must_use]
@@ -106,6 +125,7 @@ impl Order {
         Self {
             url: url.into(),
             pace,
+            clients: one(),
             loads: loads.to_vec(),
             callers: 64,
             pause: Duration::from_millis(20),
@@ -259,6 +279,13 @@ pub enum Observation {
         link: Link,
         /// For how long.
         late_by: Duration,
+    },
+    /// Another node is the primary, by the client's own word.
+    Failover {
+        /// Until now.
+        from: String,
+        /// From now on.
+        to: String,
     },
     /// All load has ended.
     Finished,

@@ -66,13 +66,24 @@ impl Record {
         })
     }
 
-    /// When each of `loads` lost its connection, or declared it dead, between two moments.
+    /// When each of `loads` lost its connection, or declared it dead, between two moments. Of a client that does not tell,
+    /// the first call that failed is what its user sees.
     pub(crate) fn noticed(&self, loads: &[Load], from: Moment, until: Moment) -> BTreeMap<Load, Moment> {
         self.read(|all| {
             let mut noticed = BTreeMap::new();
+            let failed = |seen: &Seen| match seen.what {
+                Observation::Calls(calls) => Some(calls.refused + calls.unknown),
+                _ => None,
+            };
+            let before = all.iter().take_while(|seen| seen.at < from).filter_map(failed).last().unwrap_or(0);
             for seen in all.iter().filter(|seen| seen.at >= from && seen.at < until) {
                 if let Observation::Disconnected { link, .. } = &seen.what {
                     for load in loads.iter().filter(|load| load.link() == *link) {
+                        noticed.entry(*load).or_insert(seen.at);
+                    }
+                }
+                if failed(seen).is_some_and(|failed| failed > before) {
+                    for load in loads.iter().filter(|load| load.counts()) {
                         noticed.entry(*load).or_insert(seen.at);
                     }
                 }

@@ -8,13 +8,13 @@ use anyhow::{Context as _, bail};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::mini::Mini;
+use super::cell_log::CellLog;
+use super::host::Host;
 use super::moment::Moment;
-use super::producer::{Goods, Outlet, Produced, Producer};
-use super::protocol::{COUNTER, Calls, Control, JOBS, Load, Observation, Order, Seen};
+use super::producer::{Goods, Produced, Producer};
+use super::protocol::{Calls, Control, Load, Observation, Order, Seen};
 use super::record::Record;
 use super::subject::{Driver, Subject, watch_memory};
-use crate::Server;
 use crate::deadline::{look_again, until, within};
 
 /// How long a client may take to do its first work, and to end its last.
@@ -23,31 +23,25 @@ const START: Duration = Duration::from_secs(20);
 /// What everything waits for that is expected much sooner.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The server's side, as the lab sees it.
-#[derive(Debug, Clone)]
-pub(crate) enum Host {
-    Real(Arc<Server>),
-    Mini(Arc<Mini>),
+/// The driver says that its client, or itself, has no such thing: no failure, but nothing to measure either.
+#[derive(Debug)]
+pub(crate) struct NotSupported(String);
+
+impl std::fmt::Display for NotSupported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the driver says: {}", self.0)
+    }
 }
 
-impl Host {
-    async fn counter(&self) -> anyhow::Result<u64> {
-        let value = match self {
-            Self::Real(server) => server.command(&["GET", COUNTER]).await?.as_int().unwrap_or(0),
-            Self::Mini(mini) => mini.counter(),
-        };
-        Ok(u64::try_from(value).unwrap_or(0))
-    }
+impl std::error::Error for NotSupported {}
 
-    async fn queued(&self) -> anyhow::Result<u64> {
-        match self {
-            Self::Real(server) => {
-                let length = server.command(&["LLEN", JOBS]).await?.as_int().unwrap_or(0);
-                Ok(u64::try_from(length).unwrap_or(0))
-            }
-            Self::Mini(mini) => Ok(mini.queued() as u64),
-        }
-    }
+/// Who looks on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Eyes {
+    /// Gets every observation that it has the time for.
+    pub(crate) onlooker: Option<mpsc::Sender<Seen>>,
+    /// Gets them all.
+    pub(crate) log: CellLog,
 }
 
 /// A client at work.
@@ -58,6 +52,7 @@ pub(crate) struct Stage {
     pub(crate) record: Record,
     pub(crate) producer: Producer,
     pub(crate) loads: Vec<Load>,
+    pub(crate) log: CellLog,
     peak: Arc<AtomicU64>,
     base: u64,
     _tasks: JoinSet<()>,
@@ -77,43 +72,45 @@ pub(crate) struct Remains {
 }
 
 impl Stage {
-    /// Starts the client, then what is produced for it, and waits until all its loads work. Every observation is also sent
-    /// to `onlooker`.
-    pub(crate) async fn set(
-        driver: &Driver,
-        order: Order,
-        host: Host,
-        onlooker: Option<mpsc::Sender<Seen>>,
-    ) -> anyhow::Result<Self> {
+    /// Starts the client, then what is produced for it, and waits until all its loads work.
+    pub(crate) async fn set(driver: &Driver, order: Order, host: Host, eyes: Eyes) -> anyhow::Result<Self> {
         let loads = order.loads.clone();
-        let reads = order.consume;
+        let (reads, shard) = (order.consume, order.shard);
+        // Many clients have a second more for every hundred of them.
+        let start = START + Duration::from_millis(10) * u32::try_from(order.clients).unwrap_or(u32::MAX);
         let (subject, seen) = Subject::start(driver, order).await?;
         let record = Record::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(note(seen, record.clone(), onlooker));
-        let started = until(START, "the client to connect", || {
+        tasks.spawn(note(seen, record.clone(), eyes.clone()));
+        let started = until(start, "the client to connect", || {
             record.has(|what| matches!(what, Observation::Ready | Observation::Trouble(_)))
         });
-        started.await?;
+        started.await.with_context(|| subject.murmurs().join("; "))?;
         if !record.has(|what| *what == Observation::Ready) {
-            bail!("the client did not start: {}", record.troubles(Moment::default(), Moment::MAX).join("; "));
+            let mut words = record.troubles(Moment::default(), Moment::MAX);
+            if let Some(word) = words.iter().find(|word| word.contains("not supported")) {
+                bail!(NotSupported(word.clone()));
+            }
+            words.extend(subject.murmurs());
+            bail!("the client did not start: {}", words.join("; "));
         }
-        let outlet = match &host {
-            Host::Real(server) => Outlet::Socket(server.unix_path()),
-            Host::Mini(mini) => Outlet::Mini(mini.clone()),
+        let outlet = host.outlet(Host::goes_to(&loads), &mut tasks).await?;
+        let goods = Goods {
+            elements: loads.contains(&Load::Blocked),
+            messages: loads.contains(&Load::Subscribed) && reads,
+            shard: shard && matches!(host, Host::Cluster(_)),
+            replicas: host.replicas(),
         };
-        let goods =
-            Goods { elements: loads.contains(&Load::Blocked), messages: loads.contains(&Load::Subscribed) && reads };
         let producer = Producer::start(outlet, goods);
         let peak = Arc::<AtomicU64>::default();
         let base = subject.pid().and_then(super::subject::resident).unwrap_or(0);
         if let Some(pid) = subject.pid() {
             tasks.spawn(watch_memory(pid, peak.clone()));
         }
-        let stage = Self { host, subject, record, producer, loads, peak, base, _tasks: tasks };
+        let stage = Self { host, subject, record, producer, loads, log: eyes.log, peak, base, _tasks: tasks };
         if reads && !stage.loads.contains(&Load::Fetch) {
             let began = stage.probe(Moment::default()).await?;
-            stage.all_work(began, START).await.context("the load did not begin to work")?;
+            stage.all_work(began, START).await.with_context(|| stage.not_working(began))?;
         }
         Ok(stage)
     }
@@ -134,6 +131,15 @@ impl Stage {
         .await
     }
 
+    fn not_working(&self, began: Moment) -> String {
+        let working = self.producer.read(|produced| self.record.working(produced, &self.loads, began));
+        let idle: Vec<_> = self.loads.iter().filter(|load| !working.contains_key(load)).collect();
+        let mut words = self.record.troubles(Moment::default(), Moment::MAX);
+        words.truncate(5);
+        words.extend(self.subject.murmurs());
+        format!("the load did not begin to work ({idle:?}): {}", words.join("; "))
+    }
+
     /// Ends the production, lets the consumer take what is left, ends the client.
     pub(crate) async fn strike(mut self) -> anyhow::Result<(Record, Remains)> {
         self.producer.stop().await?;
@@ -142,16 +148,28 @@ impl Stage {
             undelivered = self.drain().await?;
         }
         self.deliveries_end().await;
-        self.subject.tell(Control::Stop).await?;
-        let finished = until(PATIENCE, "the client to end", || self.record.has(|what| *what == Observation::Finished));
-        finished.await.with_context(|| {
-            format!("its troubles: {}", self.record.troubles(Moment::default(), Moment::MAX).join("; "))
-        })?;
-        let counter = within(PATIENCE, "the counter", self.host.counter()).await??;
+        // A driver that has crashed is told nothing; its last words are in the record.
+        let _ = self.subject.tell(Control::Stop).await;
+        let over = |what: &Observation| match what {
+            Observation::Finished => true,
+            Observation::Trouble(text) => text.starts_with("the driver failed"),
+            _ => false,
+        };
+        let mut calls_left = 0;
+        if until(PATIENCE, "the client to end", || self.record.has(over)).await.is_err() {
+            // Its calls still hang, and so does its end.
+            calls_left = self.record.calls().open;
+            self.subject.kill();
+            let text = format!("the client did not end within {} s, and was killed", PATIENCE.as_secs());
+            self.record.add(Seen::now(Observation::Trouble(text)));
+        }
+        let counter = self.host.counter(&self.loads).await?;
+        let mut calls = self.record.calls();
+        calls.never_returned = calls.never_returned.max(calls_left);
         let peak = self.peak.load(Ordering::Relaxed);
         let remains = Remains {
             produced: self.producer.read(Clone::clone),
-            calls: self.record.calls(),
+            calls,
             counter,
             undelivered,
             peak: (peak > 0).then_some(peak),
@@ -190,9 +208,10 @@ impl Stage {
     }
 }
 
-async fn note(mut seen: mpsc::Receiver<Seen>, record: Record, onlooker: Option<mpsc::Sender<Seen>>) {
+async fn note(mut seen: mpsc::Receiver<Seen>, record: Record, eyes: Eyes) {
     while let Some(seen) = seen.recv().await {
-        if let Some(onlooker) = &onlooker {
+        eyes.log.note(&seen);
+        if let Some(onlooker) = &eyes.onlooker {
             // Someone who looks away misses something; the record does not.
             let _ = onlooker.try_send(seen.clone());
         }

@@ -1,17 +1,21 @@
 //! The client under test: a driver in this process, or a program of its own.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::driver;
+use super::moment::Moment;
 use super::protocol::{Control, Observation, Order, Seen};
 
 /// Where the client under test runs.
@@ -25,15 +29,31 @@ pub enum Driver {
         name: String,
         /// The program and its arguments.
         command: Vec<OsString>,
+        /// Where it runs; here, if nothing is said.
+        dir: Option<PathBuf>,
     },
 }
+
+/// How many of the last lines that a driver says on its standard error are kept.
+const MURMURS: usize = 20;
 
 impl Driver {
     /// romaine in a process of its own, driven by `program`.
     #[must_use]
     pub fn romaine(program: impl Into<OsString>, arguments: &[&str]) -> Self {
         let command = std::iter::once(program.into()).chain(arguments.iter().map(Into::into)).collect();
-        Self::Program { name: "romaine".into(), command }
+        Self::Program { name: "romaine".into(), command, dir: None }
+    }
+
+    /// The same driver where the file is what the system looks names up in, instead of `/etc/hosts`: in a mount namespace
+    /// of its own, so that nobody else sees it. `None` for a driver without a process of its own.
+    pub(crate) fn with_hosts(&self, file: &Path) -> Option<Self> {
+        const ENTER: &str = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+        let Self::Program { name, command, dir } = self else { return None };
+        let mut words: Vec<OsString> = ["unshare", "--mount", "sh", "-c", ENTER].into_iter().map(Into::into).collect();
+        words.push(file.into());
+        words.extend(command.iter().cloned());
+        Some(Self::Program { name: name.clone(), command: words, dir: dir.clone() })
     }
 
     /// The client's name.
@@ -46,11 +66,31 @@ impl Driver {
     }
 }
 
+/// What a driver said last on its standard error.
+#[derive(Debug, Clone, Default)]
+struct Murmurs(Arc<Mutex<VecDeque<String>>>);
+
+/// A driver's process and all that it started, ended when dropped.
+#[derive(Debug)]
+struct Process {
+    /// Of the process and of its group, which it leads: a driver may be started by a script.
+    pid: Option<Pid>,
+    _child: Child,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The group may be gone already.
+        let _ = self.pid.map(|pid| rustix::process::kill_process_group(pid, Signal::KILL));
+    }
+}
+
 /// A client under test, at work. Ended when dropped.
 #[derive(Debug)]
 pub struct Subject {
     controls: mpsc::Sender<Control>,
-    process: Option<Child>,
+    process: Option<Process>,
+    murmurs: Murmurs,
     _tasks: JoinSet<anyhow::Result<()>>,
 }
 
@@ -64,28 +104,35 @@ impl Subject {
         let (controls, orders) = mpsc::channel(16);
         let (witness, seen) = mpsc::channel(4_096);
         let mut tasks = JoinSet::new();
+        let murmurs = Murmurs::default();
         let process = match driver {
             Driver::Here => {
                 tasks.spawn(tell_failure(driver::drive(order, orders, witness.clone()), witness));
                 None
             }
-            Driver::Program { command, .. } => {
+            Driver::Program { command, dir, .. } => {
                 let (program, arguments) = command.split_first().context("a driver without a program")?;
                 let mut child = Command::new(program)
                     .args(arguments)
+                    .current_dir(dir.as_deref().unwrap_or_else(|| Path::new(".")))
                     .stdin(Stdio::piped())
                     .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+                    .process_group(0)
                     .kill_on_drop(true)
                     .spawn()
                     .with_context(|| format!("cannot start the driver {}", program.display()))?;
                 let stdin = child.stdin.take().context("the driver has no standard input")?;
                 let stdout = child.stdout.take().context("the driver has no standard output")?;
+                let stderr = child.stderr.take().context("the driver has no standard error")?;
+                tasks.spawn(listen(stderr, murmurs.clone()));
                 tasks.spawn(write(stdin, order, orders));
                 tasks.spawn(tell_failure(read(stdout, witness.clone()), witness));
-                Some(child)
+                let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+                Some(Process { pid, _child: child })
             }
         };
-        Ok((Self { controls, process, _tasks: tasks }, seen))
+        Ok((Self { controls, process, murmurs, _tasks: tasks }, seen))
     }
 
     /// Tells the driver something.
@@ -100,18 +147,29 @@ impl Subject {
     /// The driver's process, if it has one of its own.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().and_then(Child::id)
+        self.process.as_ref()?.pid.and_then(|pid| u32::try_from(pid.as_raw_pid()).ok())
     }
 
-    /// Stops (SIGSTOP) or continues (SIGCONT) the driver's process.
+    /// The last lines that the driver said on its standard error.
+    #[must_use]
+    pub fn murmurs(&self) -> Vec<String> {
+        self.murmurs.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Ends the driver at once.
+    pub(crate) fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Stops (SIGSTOP) or continues (SIGCONT) the driver's process and those that it started.
     ///
     /// # Errors
     ///
     /// When it has none of its own.
     pub fn set_stopped(&self, stopped: bool) -> anyhow::Result<()> {
-        let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        let pid = self.process.as_ref().and_then(|process| process.pid);
         let pid = pid.context("the driver has no process of its own")?;
-        rustix::process::kill_process(pid, if stopped { Signal::STOP } else { Signal::CONT })?;
+        rustix::process::kill_process_group(pid, if stopped { Signal::STOP } else { Signal::CONT })?;
         Ok(())
     }
 }
@@ -138,11 +196,25 @@ async fn write(mut stdin: ChildStdin, order: Order, mut controls: mpsc::Receiver
     Ok(())
 }
 
+async fn listen(stderr: ChildStderr, murmurs: Murmurs) -> anyhow::Result<()> {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Some(line) = lines.next_line().await? {
+        let mut kept = murmurs.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push_back(line.chars().take(500).collect());
+        if kept.len() > MURMURS {
+            kept.pop_front();
+        }
+    }
+    Ok(())
+}
+
 async fn read(stdout: ChildStdout, witness: mpsc::Sender<Seen>) -> anyhow::Result<()> {
     let mut lines = BufReader::new(stdout).lines();
     let mut has_finished = false;
     while let Some(line) = lines.next_line().await? {
-        let seen: Seen = serde_json::from_str(&line).with_context(|| format!("not an observation: {line}"))?;
+        let mut seen: Seen = serde_json::from_str(&line).with_context(|| format!("not an observation: {line:.200}"))?;
+        // One clock for all clients, and the same way to it.
+        seen.at = Moment::now();
         has_finished |= seen.what == Observation::Finished;
         if witness.send(seen).await.is_err() {
             return Ok(());
@@ -164,7 +236,7 @@ pub fn resident(pid: u32) -> Option<u64> {
 }
 
 /// Looks at the memory of `pid` until it is aborted, and tells the highest seen.
-pub(crate) async fn watch_memory(pid: u32, peak: std::sync::Arc<std::sync::atomic::AtomicU64>) {
+pub(crate) async fn watch_memory(pid: u32, peak: Arc<std::sync::atomic::AtomicU64>) {
     loop {
         if let Some(bytes) = resident(pid) {
             peak.fetch_max(bytes, std::sync::atomic::Ordering::Relaxed);

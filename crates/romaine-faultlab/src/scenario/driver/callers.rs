@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::{CALL_TIMEOUT, Ground, Witness};
 use crate::scenario::moment::Moment;
-use crate::scenario::protocol::{BIG, COUNTER, Calls, Observation};
+use crate::scenario::protocol::{BIG, COUNTER, Calls, Observation, SPREAD_KEYS};
 
 /// How often at most a working call is told.
 const WORKED_EVERY: Duration = Duration::from_millis(5);
@@ -127,6 +127,23 @@ async fn increment(ground: Ground) {
             last = value;
         }
         // Spread, so that the callers do not march in step.
+        tokio::time::sleep(ground.order.pause.mul_f64(0.5 + fastrand::f64())).await;
+    }
+}
+
+/// The callers of INCR on many keys.
+pub(super) fn start_spread(tasks: &mut JoinSet<()>, ground: &Ground) {
+    for _ in 0..ground.order.callers {
+        tasks.spawn(increment_many(ground.clone()));
+    }
+}
+
+async fn increment_many(ground: Ground) {
+    while !ground.is_stopped() {
+        let number = fastrand::usize(..SPREAD_KEYS);
+        let since = ground.tally.begin();
+        let reply = ground.client.incr(format!("{COUNTER}:{number}")).await;
+        ground.ended(since, CALL_TIMEOUT, reply.as_ref().map(drop)).await;
         tokio::time::sleep(ground.order.pause.mul_f64(0.5 + fastrand::f64())).await;
     }
 }

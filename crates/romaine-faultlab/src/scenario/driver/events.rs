@@ -29,6 +29,7 @@ fn observation(event: Event) -> Option<Observation> {
         Event::ElementMayBeLost { .. } => Observation::ElementMayBeLost,
         Event::GhostFenced { verdict, .. } => Observation::Fenced { verdict: format!("{verdict:?}") },
         Event::Stalled { lane, late_by } => Observation::Stalled { link: link(lane), late_by },
+        Event::Failover { from, to } => Observation::Failover { from: from.to_string(), to: to.to_string() },
         Event::Lagged(missed) => Observation::Trouble(format!("{missed} events were missed")),
         _ => return None,
     })

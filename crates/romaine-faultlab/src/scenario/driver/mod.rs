@@ -67,10 +67,14 @@ pub async fn drive(
     observations: mpsc::Sender<Seen>,
 ) -> anyhow::Result<()> {
     let witness = Witness(observations);
-    let client = Client::connect(config(&order)?).await.context("the client under test cannot connect")?;
+    let first = Client::connect(config(&order)?).await.context("the client under test cannot connect")?;
+    let mut clients = vec![first.clone()];
+    for _ in 1..order.clients {
+        clients.push(Client::connect(config(&order)?).await.context("one of many clients cannot connect")?);
+    }
     let (read, reading) = watch::channel(order.consume);
     let ground = Ground {
-        client: client.clone(),
+        client: first,
         order: Arc::new(order),
         witness: witness.clone(),
         tally: Arc::default(),
@@ -78,22 +82,12 @@ pub async fn drive(
         reading,
     };
     let mut watching = JoinSet::new();
-    watching.spawn(events::watch(client.events(), witness.clone()));
     let mut streams = JoinSet::new();
     let mut callers = JoinSet::new();
-    for load in ground.order.loads.clone() {
-        match load {
-            Load::Idle => {}
-            Load::Callers => callers::start_callers(&mut callers, &ground),
-            Load::Droppers => callers::start_droppers(&mut callers, &ground),
-            Load::Torrent => drop(callers.spawn(callers::torrent(ground.clone()))),
-            Load::Fetch => drop(callers.spawn(callers::fetch(ground.clone()))),
-            Load::Blocked => drop(streams.spawn(streams::consume(ground.clone()))),
-            Load::Subscribed => {
-                let subscription = streams::subscribe(&ground).await?;
-                streams.spawn(streams::listen(ground.clone(), subscription));
-            }
-        }
+    for client in &clients {
+        watching.spawn(events::watch(client.events(), witness.clone()));
+        let ground = Ground { client: client.clone(), ..ground.clone() };
+        start(&ground, &mut callers, &mut streams).await?;
     }
     watching.spawn(callers::tell_totals(ground.tally.clone(), witness.clone(), TOTALS_EVERY));
     witness.tell(Observation::Ready).await;
@@ -108,10 +102,31 @@ pub async fn drive(
     }
     end(&ground, callers, streams).await;
     probes.shutdown().await;
-    client.close().await;
+    for client in clients {
+        client.close().await;
+    }
     watching.shutdown().await;
     witness.tell(Observation::Calls(ground.tally.read())).await;
     witness.tell(Observation::Finished).await;
+    Ok(())
+}
+
+async fn start(ground: &Ground, callers: &mut JoinSet<()>, streams: &mut JoinSet<()>) -> anyhow::Result<()> {
+    for load in &ground.order.loads {
+        match load {
+            Load::Idle => {}
+            Load::Callers => callers::start_callers(callers, ground),
+            Load::Spread => callers::start_spread(callers, ground),
+            Load::Droppers => callers::start_droppers(callers, ground),
+            Load::Torrent => drop(callers.spawn(callers::torrent(ground.clone()))),
+            Load::Fetch => drop(callers.spawn(callers::fetch(ground.clone()))),
+            Load::Blocked => drop(streams.spawn(streams::consume(ground.clone()))),
+            Load::Subscribed => {
+                let subscription = streams::subscribe(ground).await?;
+                streams.spawn(streams::listen(ground.clone(), subscription));
+            }
+        }
+    }
     Ok(())
 }
 

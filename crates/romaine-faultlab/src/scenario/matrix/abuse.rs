@@ -10,9 +10,9 @@ use super::plan::Under;
 use super::report::Outcome;
 use super::trial::{Expect, Trial, Verdict};
 use crate::scenario::field::Field;
+use crate::scenario::host::Host;
 use crate::scenario::mini::{Mini, Outburst};
 use crate::scenario::protocol::{Load, NEWS, Pace};
-use crate::scenario::stage::{Host, Stage};
 use crate::{Accept, Fault, Server};
 
 /// F19.
@@ -21,8 +21,8 @@ pub(super) async fn nonsense(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let (mini, server) = Mini::start().await?;
     let mut order = lab.order(server.url());
     order.shard = lab.cell.variant == "sunsubscribe";
-    let stage = Stage::set(&lab.settings.driver, order, Host::Mini(mini.clone()), None).await?;
-    let trial = Trial::begin(stage, lab.settings.pace);
+    let stage = lab.stage_at(Host::Mini(mini.clone()), order).await?;
+    let trial = Trial::begin(stage, lab.settings);
     mini.burst_out(outburst);
     // What is wrong shows at once, or never.
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -66,7 +66,7 @@ pub(super) async fn droppers(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let mut order = lab.order(field.url());
     order.loads = vec![Load::Droppers];
     let stage = lab.stage_with(&field, order).await?;
-    let trial = Trial::begin(stage, lab.settings.pace);
+    let trial = Trial::begin(stage, lab.settings);
     tokio::time::sleep(lab.settings.scale.seconds(300, 15, 5)).await;
     let mut outcome = trial.healed(Expect::new(Verdict::Alive)).await?;
     if let Outcome::Measured(measured) = &mut outcome {
@@ -82,7 +82,7 @@ pub(super) async fn torrent(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let mut order = lab.order(field.url());
     order.loads = vec![Load::Torrent];
     let stage = lab.stage_with(&field, order).await?;
-    let trial = Trial::begin(stage, lab.settings.pace);
+    let trial = Trial::begin(stage, lab.settings);
     proxy.accept(Accept::Refuse).await?;
     proxy.cut_all().await?;
     tokio::time::sleep(lab.settings.scale.seconds(300, 30, 8)).await;

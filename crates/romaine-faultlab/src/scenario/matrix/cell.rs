@@ -1,19 +1,31 @@
 //! Which fault is inflicted how.
 
 use super::abuse;
+use super::cluster;
+use super::failover;
+use super::fault::Fault;
+use super::name;
 use super::network;
 use super::patience;
-use super::plan::{Cell, Fault, Settings, Under};
+use super::plan::{Cell, Settings, Under};
 use super::reconnect;
 use super::report::Outcome;
+use super::storm;
 use crate::ServerBuilder;
+use crate::scenario::cell_log::CellLog;
 use crate::scenario::field::{Cut, Field};
+use crate::scenario::host::Host;
 use crate::scenario::protocol::Order;
-use crate::scenario::stage::{Host, Stage};
+use crate::scenario::stage::{Eyes, Stage};
 
 /// Measures one cell. `no_namespace`: why there are no network namespaces here.
-pub(super) async fn measure(cell: Cell, settings: &Settings, no_namespace: Option<String>) -> anyhow::Result<Outcome> {
-    let lab = Lab { cell, settings };
+pub(super) async fn measure(
+    cell: Cell,
+    settings: &Settings,
+    no_namespace: Option<String>,
+    log: &CellLog,
+) -> anyhow::Result<Outcome> {
+    let lab = Lab { cell, settings, log };
     let dropping = matches!(cell.fault, Fault::F01 | Fault::F02 | Fault::F03);
     if let Some(reason) = no_namespace.filter(|_| dropping) {
         return Ok(Outcome::Skipped(format!("needs a network namespace: {reason}")));
@@ -28,9 +40,15 @@ pub(super) async fn measure(cell: Cell, settings: &Settings, no_namespace: Optio
         Fault::F07 => network::clients_killed(lab).await,
         Fault::F08 => reconnect::unanswered(lab).await,
         Fault::F09 => reconnect::unserved(lab).await,
+        Fault::F10 => name::moved(lab).await,
+        Fault::F11 => failover::sentinel(lab).await,
+        Fault::F12 => failover::without_sentinels(lab).await,
+        Fault::F13 => failover::with_a_bad_sentinel(lab).await,
+        Fault::F14 => cluster::changed(lab).await,
         Fault::F15 => patience::slow_reader(lab).await,
         Fault::F16 => patience::slow_server(lab).await,
         Fault::F17 => patience::stopped(lab).await,
+        Fault::F18 => storm::masses(lab).await,
         Fault::F19 => abuse::nonsense(lab).await,
         Fault::F20 => abuse::droppers(lab).await,
         Fault::F21 => abuse::torrent(lab).await,
@@ -42,6 +60,7 @@ pub(super) async fn measure(cell: Cell, settings: &Settings, no_namespace: Optio
 pub(super) struct Lab<'a> {
     pub(super) cell: Cell,
     pub(super) settings: &'a Settings,
+    pub(super) log: &'a CellLog,
 }
 
 impl Lab<'_> {
@@ -72,6 +91,12 @@ impl Lab<'_> {
     }
 
     pub(super) async fn stage_with(&self, field: &Field, order: Order) -> anyhow::Result<Stage> {
-        Stage::set(&self.settings.driver, order, Host::Real(field.server.clone()), None).await
+        self.stage_at(Host::Real(field.server.clone()), order).await
+    }
+
+    pub(super) async fn stage_at(&self, host: Host, order: Order) -> anyhow::Result<Stage> {
+        self.log.say(&format!("{} of {}", self.cell, self.settings.driver.client()));
+        let eyes = Eyes { log: self.log.clone(), ..Eyes::default() };
+        Stage::set(&self.settings.driver, order, host, eyes).await
     }
 }

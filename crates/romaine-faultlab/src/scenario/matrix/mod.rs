@@ -4,14 +4,30 @@
 
 mod abuse;
 mod cell;
+mod cluster;
+mod failover;
+mod fault;
+mod heat_map;
+mod machine;
+mod name;
 mod network;
+mod page;
 mod patience;
+mod peers;
 mod plan;
 mod reconnect;
 mod report;
 mod run;
+mod storm;
+mod summary;
+mod survey;
 mod trial;
 
-pub use plan::{Cell, Fault, Scale, Selection, Settings, Under};
-pub use report::{CellReport, Measured, Outcome, Report};
+pub use fault::{Class, Fault, Topology};
+pub use peers::{Contestant, Peer, Peers};
+pub use plan::{Cell, Scale, Selection, Settings, Under};
+pub use report::{CellReport, Grade, Measured, Outcome, Report};
 pub use run::{Progress, run};
+pub use storm::Storm;
+pub use summary::{Entry, Run, Spread, Summary};
+pub use survey::{Survey, SurveyPlan, SurveyStep, Who, config_name};

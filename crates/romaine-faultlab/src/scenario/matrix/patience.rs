@@ -23,7 +23,7 @@ pub(super) async fn slow_reader(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     order.consume = false;
     let stage = lab.stage_with(&field, order).await?;
     let mut line = Line::connect(&field.server.unix_path()).await?;
-    let mut trial = Trial::begin(stage, lab.settings.pace);
+    let mut trial = Trial::begin(stage, lab.settings);
     let (begin, length) = (Moment::now(), lab.settings.scale.seconds(60, 15, 5));
     let ballast = "x".repeat(SIZE);
     let (mut published, mut most_buffered) = (0u64, 0u64);
@@ -110,7 +110,7 @@ async fn trickle(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let mut order = lab.order(field.url());
     order.loads = vec![Load::Fetch];
     let stage = lab.stage_with(&field, order).await?;
-    let trial = Trial::begin(stage, lab.settings.pace);
+    let trial = Trial::begin(stage, lab.settings);
     proxy.set(Direction::ToClient, Fault::Bandwidth(1_024));
     let size = usize::try_from(length.as_secs())? * 1_024;
     field.server.command(&["SET", BIG, &"x".repeat(size)]).await?;
@@ -130,7 +130,7 @@ async fn script(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     if lab.settings.pace != Pace::Default {
         line.ask(&["CONFIG", "SET", "lua-time-limit", "500"]).await?;
     }
-    let trial = Trial::begin(stage, lab.settings.pace);
+    let trial = Trial::begin(stage, lab.settings);
     let spin = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
                 local stop = now() + tonumber(ARGV[1]) while now() < stop do end return 1";
     line.ask(&["EVAL", spin, "0", &length.as_millis().to_string()]).await.context("the script failed")?;
@@ -144,7 +144,7 @@ async fn pause(lab: Lab<'_>) -> anyhow::Result<Outcome> {
         Pace::Fast | Pace::Off => Duration::from_secs(1),
     };
     let (field, stage) = lab.behind_proxy(Server::builder()).await?;
-    let trial = Trial::begin(stage, lab.settings.pace);
+    let trial = Trial::begin(stage, lab.settings);
     field.server.command(&["CLIENT", "PAUSE", &length.as_millis().to_string(), "WRITE"]).await?;
     tokio::time::sleep(length).await;
     trial.healed(Expect::new(Verdict::Alive).note(format!("a pause of {} s", length.as_secs()))).await
@@ -156,7 +156,7 @@ pub(super) async fn stopped(lab: Lab<'_>) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Skipped("the client has no process of its own here".into()));
     }
     let (_field, stage) = lab.behind_proxy(Server::builder()).await?;
-    let trial = Trial::begin(stage, lab.settings.pace);
+    let trial = Trial::begin(stage, lab.settings);
     trial.stage.subject.set_stopped(true)?;
     tokio::time::sleep(lab.settings.scale.seconds(30, 15, 5)).await;
     trial.stage.subject.set_stopped(false)?;

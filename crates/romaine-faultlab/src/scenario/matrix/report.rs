@@ -5,14 +5,50 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::plan::{Cell, Scale};
+use super::storm::Storm;
 use crate::scenario::promises::Balance;
 use crate::scenario::protocol::Pace;
 use crate::scenario::record::Flow;
 use crate::scenario::table::{Table, seconds};
 
+/// A cell in one word, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grade {
+    /// Every promise was kept.
+    Good,
+    /// Nothing is wrong but the time that it took, or the memory.
+    Late,
+    /// Gave connections up whose peer was alive.
+    Misjudges,
+    /// Something is gone or came twice, and nobody was told.
+    Loses,
+    /// Calls never returned, or a load never worked again.
+    Hangs,
+}
+
+impl Grade {
+    /// All that there are.
+    pub const ALL: [Self; 5] = [Self::Good, Self::Late, Self::Misjudges, Self::Loses, Self::Hangs];
+
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Late => "late",
+            Self::Misjudges => "misjudges",
+            Self::Loses => "loses",
+            Self::Hangs => "hangs",
+        }
+    }
+}
+
 /// The figures of one cell.
 #[derive(Debug, Clone, Serialize)]
 pub struct Measured {
+    /// All in one word.
+    pub grade: Grade,
     /// The longest, over the loads, from the fault's begin to the loss of the connection, in seconds.
     pub noticed_s: Option<f64>,
     /// The longest, over the loads, from the fault's end to work that began after it, in seconds.
@@ -27,6 +63,11 @@ pub struct Measured {
     pub messages: Flow,
     /// The calls.
     pub calls: Balance,
+    /// Writes that were acknowledged and are not there any more.
+    pub acked_lost: u64,
+    /// How many connections came back at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storm: Option<Storm>,
     /// Ghosts examined and ended.
     pub ghosts_fenced: usize,
     /// The most memory of the client's process, in bytes.
@@ -52,6 +93,17 @@ pub enum Outcome {
     Skipped(String),
     /// The lab itself failed, and how.
     Failed(String),
+}
+
+impl Outcome {
+    /// The figures, where there are any.
+    #[must_use]
+    pub fn measured(&self) -> Option<&Measured> {
+        match self {
+            Self::Measured(measured) => Some(measured),
+            Self::Skipped(_) | Self::Failed(_) => None,
+        }
+    }
 }
 
 /// One cell and what became of it.
@@ -80,6 +132,12 @@ impl CellReport {
     /// In one line.
     #[must_use]
     pub fn line(&self) -> String {
+        format!("{} {}", self.cell, self.words())
+    }
+
+    /// The same without the cell.
+    #[must_use]
+    pub fn words(&self) -> String {
         let what = match &self.outcome {
             Outcome::Skipped(reason) => format!("skipped: {reason}"),
             Outcome::Failed(error) => format!("FAILED: {error}"),
@@ -92,7 +150,7 @@ impl CellReport {
                 line
             }
         };
-        format!("{} [{:.0} s]: {what}", self.cell, self.took_s)
+        format!("[{:.0} s]: {what}", self.took_s)
     }
 }
 
@@ -190,9 +248,8 @@ impl Report {
 }
 
 fn row(report: &CellReport) -> Vec<String> {
-    let Cell { fault, variant, under } = report.cell;
-    let title = if variant.is_empty() { fault.title().to_owned() } else { format!("{}: {variant}", fault.title()) };
-    let mut row = vec![fault.to_string(), title, under.name().to_owned()];
+    let Cell { fault, under, .. } = report.cell;
+    let mut row = vec![fault.to_string(), report.cell.title(), under.name().to_owned()];
     match &report.outcome {
         Outcome::Skipped(_) => {
             row.push("skipped".into());

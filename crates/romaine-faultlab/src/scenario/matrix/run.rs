@@ -1,6 +1,9 @@
 //! Runs the cells: side by side where they do not disturb each other.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -9,7 +12,9 @@ use super::cell::measure;
 use super::plan::{Cell, Settings};
 use super::report::{CellReport, Outcome, Report};
 use crate::Namespace;
+use crate::scenario::cell_log::CellLog;
 use crate::scenario::moment::Moment;
+use crate::scenario::stage::NotSupported;
 
 /// What happens while the matrix runs.
 #[derive(Debug, Clone)]
@@ -20,55 +25,100 @@ pub enum Progress {
     Ended(Box<CellReport>),
 }
 
+/// One cell of one client to be measured once.
+#[derive(Debug, Clone)]
+pub(super) struct Task {
+    pub(super) cell: Cell,
+    pub(super) settings: Arc<Settings>,
+    /// Where its log goes.
+    pub(super) log: Option<PathBuf>,
+}
+
 /// Measures `cells`. Those that need the machine for themselves come last, one by one.
 pub async fn run(cells: &[Cell], settings: &Settings, progress: mpsc::Sender<Progress>) -> Report {
     let began = Moment::now();
-    let no_namespace = Namespace::probe().await.err();
-    let (alone, together): (Vec<Cell>, Vec<Cell>) = cells.iter().partition(|cell| cell.fault.is_alone());
-    let mut reports = Vec::new();
-    for (batch, jobs) in [(together, settings.jobs.max(1)), (alone, 1)] {
-        let mut waiting = VecDeque::from(batch);
-        let mut running = JoinSet::new();
-        loop {
-            while running.len() < jobs
-                && let Some(cell) = waiting.pop_front()
-            {
-                let (settings, progress, no_namespace) = (settings.clone(), progress.clone(), no_namespace.clone());
-                running.spawn(async move {
-                    let _ = progress.send(Progress::Begins(cell)).await;
-                    let report = one(cell, &settings, no_namespace).await;
-                    let _ = progress.send(Progress::Ended(Box::new(report.clone()))).await;
-                    report
-                });
-            }
-            match running.join_next().await {
-                None => break,
-                Some(Ok(report)) => reports.push(report),
-                // A panic in a cell is the lab's own mistake; it is on standard error already.
-                Some(Err(_panicked)) => {}
-            }
+    let shared = Arc::new(settings.clone());
+    let tasks = cells.iter().map(|cell| Task { cell: *cell, settings: shared.clone(), log: None }).collect();
+    let (tell, mut told) = mpsc::channel(64);
+    let passing_on = async {
+        while let Some((_, step)) = told.recv().await {
+            let _ = progress.send(step).await;
         }
-    }
-    let place = |cell: &Cell| cells.iter().position(|other| other == cell);
-    reports.sort_by_key(|report| place(&report.cell));
-    let is_missing = |cell: &&Cell| !reports.iter().any(|report: &CellReport| report.cell == **cell);
-    let missing: Vec<_> = cells.iter().filter(is_missing).copied().collect();
-    let panicked = |cell| CellReport { cell, outcome: Outcome::Failed("the cell panicked".into()), took_s: 0.0 };
-    reports.extend(missing.into_iter().map(panicked));
+    };
+    let (cells, ()) = tokio::join!(measure_all(tasks, settings.jobs, tell), passing_on);
     Report {
         client: settings.driver.client().to_owned(),
         pace: settings.pace,
         scale: settings.scale,
         took_s: Moment::now().since(began).as_secs_f64(),
-        cells: reports,
+        cells,
     }
 }
 
-async fn one(cell: Cell, settings: &Settings, no_namespace: Option<String>) -> CellReport {
+/// Does all tasks, and hands back a report for each, in their order. Progress comes with the task's place.
+pub(super) async fn measure_all(
+    tasks: Vec<Task>,
+    jobs: usize,
+    progress: mpsc::Sender<(usize, Progress)>,
+) -> Vec<CellReport> {
+    let no_namespace = Namespace::probe().await.err();
+    let mut reports: Vec<_> = tasks.iter().map(|task| panicked(task.cell)).collect();
+    let numbered = tasks.into_iter().enumerate();
+    let (alone, together): (Vec<_>, Vec<_>) = numbered.partition(|(_, task)| task.cell.fault.is_alone());
+    for (batch, jobs) in [(together, jobs.max(1)), (alone, 1)] {
+        let mut waiting = VecDeque::from(batch);
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < jobs
+                && let Some((place, task)) = waiting.pop_front()
+            {
+                let (progress, no_namespace) = (progress.clone(), no_namespace.clone());
+                running.spawn(async move {
+                    let _ = progress.send((place, Progress::Begins(task.cell))).await;
+                    let report = one(&task, no_namespace).await;
+                    let _ = progress.send((place, Progress::Ended(Box::new(report.clone())))).await;
+                    (place, report)
+                });
+            }
+            match running.join_next().await {
+                None => break,
+                Some(Ok((place, report))) => {
+                    if let Some(slot) = reports.get_mut(place) {
+                        *slot = report;
+                    }
+                }
+                // A panic in a cell is the lab's own mistake; it is on standard error already.
+                Some(Err(_panicked)) => {}
+            }
+        }
+    }
+    reports
+}
+
+fn panicked(cell: Cell) -> CellReport {
+    CellReport { cell, outcome: Outcome::Failed("the cell panicked".into()), took_s: 0.0 }
+}
+
+async fn one(task: &Task, no_namespace: Option<String>) -> CellReport {
+    let Task { cell, settings, log } = task;
     let began = Moment::now();
-    let outcome = match measure(cell, settings, no_namespace).await {
-        Ok(outcome) => outcome,
-        Err(error) => Outcome::Failed(format!("{error:#}")),
+    let log = log.as_deref().map(CellLog::create).transpose().unwrap_or_default().unwrap_or_default();
+    let limit = cell.limit(settings.scale);
+    // Dropped at the limit: its servers and the client's process end with it.
+    let outcome = match tokio::time::timeout(limit, measure(*cell, settings, no_namespace, &log)).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) if error.is::<NotSupported>() => Outcome::Skipped(format!("{error}")),
+        Ok(Err(error)) => Outcome::Failed(format!("{error:#}")),
+        Err(_elapsed) => Outcome::Failed(gave_up(limit)),
     };
-    CellReport { cell, outcome, took_s: Moment::now().since(began).as_secs_f64() }
+    match &outcome {
+        Outcome::Failed(error) => log.say(&format!("FAILED: {error}")),
+        Outcome::Skipped(reason) => log.say(&format!("skipped: {reason}")),
+        Outcome::Measured(_) => {}
+    }
+    CellReport { cell: *cell, outcome, took_s: Moment::now().since(began).as_secs_f64() }
+}
+
+fn gave_up(limit: Duration) -> String {
+    format!("not measured within {} s: given up, the driver was killed", limit.as_secs())
 }

@@ -1,15 +1,15 @@
 //! A fault's course in one cell, and what is read off it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::report::{Measured, Outcome};
+use super::plan::Settings;
+use super::report::{Grade, Measured, Outcome};
 use crate::scenario::moment::Moment;
 use crate::scenario::promises::{BACK_WITHIN, Balance, check_delay, check_flow};
-use crate::scenario::protocol::{Load, Observation, Pace};
-use crate::scenario::stage::Stage;
-
-/// How long the client is waited for after a fault, far beyond what is promised.
-const BACK_AT_LAST: Duration = Duration::from_secs(25);
+use crate::scenario::protocol::{Load, Observation};
+use crate::scenario::record::{Flow, Record};
+use crate::scenario::stage::{Remains, Stage};
 
 /// After the recovery, before everything ends.
 const CALM: Duration = Duration::from_secs(1);
@@ -38,6 +38,10 @@ pub(super) struct Expect {
     pub(super) from_last_heard: bool,
     /// Whether a call may end later than its deadline: the client was not running then.
     pub(super) may_be_late: bool,
+    /// Whether servers may lose writes that they acknowledged, and counters go back: what a primary that dies or is demoted
+    /// has not replicated is gone, whoever the client is. No promise is broken by that; how much it is depends on how soon
+    /// the client turns to the new primary, so it is counted and shown.
+    pub(super) may_lose_writes: bool,
     /// Something to say of how it was measured.
     pub(super) note: String,
 }
@@ -50,6 +54,7 @@ impl Expect {
             memory_max: None,
             from_last_heard: false,
             may_be_late: false,
+            may_lose_writes: false,
             note: String::new(),
         }
     }
@@ -64,58 +69,69 @@ impl Expect {
 #[derive(Debug)]
 pub(super) struct Trial {
     pub(super) stage: Stage,
-    pace: Pace,
+    bound: Duration,
+    patience: Duration,
     begin: Moment,
 }
 
 impl Trial {
     /// The fault begins.
-    pub(super) fn begin(stage: Stage, pace: Pace) -> Self {
-        Self { stage, pace, begin: Moment::now() }
+    pub(super) fn begin(stage: Stage, settings: &Settings) -> Self {
+        stage.log.say("the fault begins");
+        Self { stage, bound: settings.bound(), patience: settings.scale.back_at_last(), begin: Moment::now() }
     }
 
     /// The fault is over: waits until the client works again, ends everything, and judges.
     pub(super) async fn healed(self, expect: Expect) -> anyhow::Result<Outcome> {
+        self.healed_then(expect, std::future::ready(Ok(()))).await
+    }
+
+    /// The same with something that happens once the client works again, before all ends.
+    pub(super) async fn healed_then(
+        self,
+        expect: Expect,
+        then: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<Outcome> {
         let healed = Moment::now();
-        let Self { stage, pace, begin } = self;
-        stage.probe(healed).await?;
+        let Self { stage, bound, patience, begin } = self;
+        let log = stage.log.clone();
+        log.say("the fault is over");
+        // A driver that has died cannot be asked, which the wait below shows.
+        let _ = stage.probe(healed).await;
         // Not coming back is a measurement, not a failure of the lab.
-        let _measured_below = stage.all_work(healed, BACK_AT_LAST).await;
+        let back = stage.all_work(healed, patience).await;
+        log.say(if back.is_ok() { "all loads work again" } else { "not all loads came back" });
+        then.await?;
         tokio::time::sleep(CALM).await;
         let loads = stage.loads.clone();
         let (record, remains) = stage.strike().await?;
+        log.say("all has ended");
+        let verdict = Judge { expect, bound, begin, healed, loads: &loads, record: &record, remains: &remains };
+        let measured = verdict.judge();
+        measured.broken.iter().for_each(|broken| log.say(&format!("BROKEN: {broken}")));
+        Ok(Outcome::Measured(Box::new(measured)))
+    }
+}
 
+/// All that is known when everything has ended.
+struct Judge<'a> {
+    expect: Expect,
+    /// Within this a dead peer is to be noticed.
+    bound: Duration,
+    begin: Moment,
+    healed: Moment,
+    loads: &'a [Load],
+    record: &'a Record,
+    remains: &'a Remains,
+}
+
+impl Judge<'_> {
+    fn judge(self) -> Measured {
+        let Self { record, remains, loads, begin, .. } = self;
         let mut broken = record.troubles(Moment::default(), Moment::MAX);
-        let noticed = record.noticed(&loads, begin, Moment::MAX);
-        let longest = noticed.values().max().map(|at| at.since(begin));
-        let lost_links = record.count(begin, Moment::MAX, |what| matches!(what, Observation::Disconnected { .. }));
-        let mut false_verdicts = 0;
-        match expect.verdict {
-            Verdict::Dead => {
-                for load in &loads {
-                    let at = noticed.get(load).copied();
-                    let heard = record.last_delivery(at.unwrap_or(Moment::MAX)).filter(|_| expect.from_last_heard);
-                    let silent_since = heard.unwrap_or(begin).max(begin);
-                    let after = at.map(|at| at.since(silent_since));
-                    let bound = pace.bound() + record.stalled(begin, at.unwrap_or(Moment::MAX));
-                    check_delay(&mut broken, &format!("{}: noticed", load.link()), after, bound);
-                }
-            }
-            Verdict::Alive => {
-                false_verdicts = lost_links;
-                if false_verdicts > 0 {
-                    broken.push(format!("{false_verdicts} connections given up without need"));
-                }
-            }
-            Verdict::Any => {}
-        }
-        let working = record.working(&remains.produced, &loads, healed);
-        let limit = BACK_WITHIN + expect.back_allowance + record.backoff(healed, Moment::MAX).min(BACK_WITHIN);
-        for load in &loads {
-            let after = working.get(load).map(|at| at.since(healed));
-            check_delay(&mut broken, &format!("{}: working again", load.link()), after, limit);
-        }
-        let back = working.values().max().filter(|_| working.len() == loads.len()).map(|at| at.since(healed));
+        let noticed = record.noticed(loads, begin, Moment::MAX);
+        let false_verdicts = self.check_verdict(&noticed, &mut broken);
+        let (working_s, limit) = self.check_return(&mut broken);
 
         let elements = record.elements(&remains.produced, Moment::default(), Moment::MAX);
         let messages = record.messages(&remains.produced, Moment::default(), Moment::MAX);
@@ -124,36 +140,109 @@ impl Trial {
         if remains.undelivered > 0 {
             broken.push(format!("{} elements were left in the queue", remains.undelivered));
         }
-        let mut calls = Balance::new(remains.calls, remains.counter);
-        if expect.may_be_late {
-            calls.late = 0;
-        }
-        calls.check_calls(&mut broken);
-        if loads.iter().any(|load| matches!(load, Load::Callers | Load::Torrent)) {
-            calls.check_counter(&mut broken);
-        }
+        let (calls, acked_lost) = self.check_calls(&mut broken);
         let grown = remains.peak.map(|peak| peak.saturating_sub(remains.base));
-        if let (Some(max), Some(grown)) = (expect.memory_max, grown)
+        if let (Some(max), Some(grown)) = (self.expect.memory_max, grown)
             && grown > max
         {
             broken.push(format!("memory grew by {} MiB (limit {} MiB)", grown >> 20, max >> 20));
         }
         broken.dedup();
-        let course = if broken.is_empty() { Vec::new() } else { record.course(begin) };
-        Ok(Outcome::Measured(Box::new(Measured {
-            noticed_s: longest.map(|after| after.as_secs_f64()),
-            working_s: back.map(|after| after.as_secs_f64()),
+        let grade = if calls.never_returned > 0 || (working_s.is_none() && !loads.is_empty()) {
+            Grade::Hangs
+        } else if loses(elements) || loses(messages) || acked_lost > 0 || calls.foreign > 0 || remains.undelivered > 0 {
+            Grade::Loses
+        } else if false_verdicts > 0 {
+            Grade::Misjudges
+        } else if !broken.is_empty() {
+            Grade::Late
+        } else {
+            Grade::Good
+        };
+        Measured {
+            grade,
+            noticed_s: noticed.values().max().map(|at| at.since(begin).as_secs_f64()),
+            working_s: working_s.map(|after| after.as_secs_f64()),
             working_limit_s: limit.as_secs_f64(),
             false_verdicts,
             elements,
             messages,
             calls,
+            acked_lost,
+            storm: None,
             ghosts_fenced: record.count(begin, Moment::MAX, |what| matches!(what, Observation::Fenced { .. })),
             peak_memory: remains.peak,
             memory_grown: grown,
-            note: expect.note,
+            note: self.expect.note,
+            course: if broken.is_empty() { Vec::new() } else { record.course(begin) },
             broken,
-            course,
-        })))
+        }
     }
+
+    /// Whether the client took its peer for what it was; how many connections it gave up without need.
+    fn check_verdict(&self, noticed: &BTreeMap<Load, Moment>, broken: &mut Vec<String>) -> usize {
+        let Self { record, begin, .. } = *self;
+        match self.expect.verdict {
+            Verdict::Dead => {
+                for load in self.loads {
+                    let at = noticed.get(load).copied();
+                    let heard = record.last_delivery(at.unwrap_or(Moment::MAX)).filter(|_| self.expect.from_last_heard);
+                    let silent_since = heard.unwrap_or(begin).max(begin);
+                    let after = at.map(|at| at.since(silent_since));
+                    let bound = self.bound + record.stalled(begin, at.unwrap_or(Moment::MAX));
+                    check_delay(broken, &format!("{}: noticed", load.link()), after, bound);
+                }
+                0
+            }
+            Verdict::Alive => {
+                let lost = |what: &Observation| matches!(what, Observation::Disconnected { .. });
+                let count = record.count(begin, Moment::MAX, lost);
+                if count > 0 {
+                    broken.push(format!("{count} connections given up without need"));
+                }
+                count
+            }
+            Verdict::Any => 0,
+        }
+    }
+
+    /// When all loads worked again, and the limit of that.
+    fn check_return(&self, broken: &mut Vec<String>) -> (Option<Duration>, Duration) {
+        let Self { record, healed, loads, .. } = *self;
+        let working = record.working(&self.remains.produced, loads, healed);
+        let backoff = record.backoff(healed, Moment::MAX).min(BACK_WITHIN);
+        let limit = BACK_WITHIN + self.expect.back_allowance + backoff;
+        for load in loads {
+            let after = working.get(load).map(|at| at.since(healed));
+            check_delay(broken, &format!("{}: working again", load.link()), after, limit);
+        }
+        let last = working.values().max().filter(|_| working.len() == loads.len());
+        (last.map(|at| at.since(healed)), limit)
+    }
+
+    /// The calls against what they counted, and how many acknowledged writes are gone.
+    fn check_calls(&self, broken: &mut Vec<String>) -> (Balance, u64) {
+        let mut calls = Balance::new(self.remains.calls, self.remains.counter);
+        if self.expect.may_be_late {
+            calls.late = 0;
+        }
+        if self.expect.may_lose_writes {
+            // Counters that go back look to the callers like other callers' replies.
+            calls.foreign = 0;
+        }
+        calls.check_calls(broken);
+        if !self.loads.iter().any(|load| load.counts()) {
+            return (calls, 0);
+        }
+        if !self.expect.may_lose_writes {
+            calls.check_counter(broken);
+        } else if calls.counter > calls.acked + calls.unknown {
+            broken.push(format!("the counter is {}, more than {}", calls.counter, calls.acked + calls.unknown));
+        }
+        (calls, calls.acked.saturating_sub(calls.counter))
+    }
+}
+
+const fn loses(flow: Flow) -> bool {
+    flow.unannounced > 0 || flow.duplicates > 0
 }
