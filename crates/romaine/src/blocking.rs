@@ -69,15 +69,13 @@ impl Router {
 
     /// The server for `request` now.
     fn server(&self, request: &Request) -> Result<Arc<Server>> {
-        let nobody =
-            || Error::new(ErrorKind::Unavailable, Delivery::NotSent, "no server of the topology serves it at present");
         match self {
             Self::One(server) => Ok(server.clone()),
             Self::Fleet(fleet) => match fleet.way(request) {
                 Way::To(server) => Ok(server),
                 Way::Impossible(why) => Err(Error::usage(why)),
                 Way::Scattered(_) => Err(Error::usage("it blocks, and its keys are in different slots")),
-                Way::Nowhere => Err(nobody()),
+                Way::Nowhere(why) => Err(Error::new(ErrorKind::Unavailable, Delivery::NotSent, why)),
             },
         }
     }
@@ -189,7 +187,11 @@ impl Course<'_> {
     async fn pause(&self, delay: Duration, cause: &Error) -> Result<()> {
         let until = clock::now() + delay;
         let until = self.deadline.map_or(until, |deadline| deadline.min(until));
-        tokio::time::sleep_until(until.into()).await;
+        match self.router {
+            Router::One(_) => tokio::time::sleep_until(until.into()).await,
+            // Another server may be the right one before the delay is over.
+            Router::Fleet(fleet) => fleet.changed(until).await,
+        }
         if self.deadline.is_some_and(|deadline| clock::now() >= deadline) {
             return Err(Error::new(
                 ErrorKind::Timeout,
@@ -241,6 +243,7 @@ impl Course<'_> {
             }
             action = match under_way.next(wait.next_timeout()).await {
                 Input::Timer => wait.timeout(clock::now()),
+                Input::Left => return Box::pin(self.bury(under_way, Duration::ZERO, false)).await,
                 Input::Probed(ProbeAnswer::Refused) => {
                     // The permission was withdrawn. What is at the server has no slice: it must not stay there.
                     let silent_for = Duration::ZERO;

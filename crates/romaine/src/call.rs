@@ -64,6 +64,23 @@ impl<'a> RawCall<'a> {
         self.0.policy = policy;
         self
     }
+
+    /// Its first attempt: `None` when there is to be another, after [`go_on`](Self::go_on).
+    pub(crate) async fn first(&mut self) -> Option<Result<ReplyBytes>> {
+        self.0.held = true;
+        std::future::poll_fn(|cx| match Pin::new(&mut *self).poll(cx) {
+            Poll::Ready(reply) => Poll::Ready(Some(reply)),
+            Poll::Pending if self.0.is_held_back() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Every further attempt.
+    pub(crate) async fn go_on(mut self) -> Result<ReplyBytes> {
+        self.0.held = false;
+        self.await
+    }
 }
 
 impl Future for RawCall<'_> {

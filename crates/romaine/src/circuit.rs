@@ -98,8 +98,10 @@ pub(crate) struct State {
     pub(crate) draining: bool,
     /// The driver ends now.
     pub(crate) ending: bool,
-    /// The present socket is given up; the supervisor goes on.
-    pub(crate) leaving: bool,
+    /// The present socket is given up, at the latest then: nothing more is written to it, what it owes may still come.
+    pub(crate) leaving: Option<Instant>,
+    /// Since when there is this socket.
+    opened: Instant,
     /// A task asks for second opinions about this connection.
     pub(crate) asked_about: bool,
     /// Whether the last socket ended with the peer's end of stream: everything it had sent has arrived.
@@ -110,6 +112,12 @@ pub(crate) struct State {
     /// Whether it was told that the queue is full: once per outage, or a flood of calls would be one of events.
     pub(crate) told_full: bool,
 }
+
+/// What a socket that is left gets to answer what it was sent.
+const LAST_REPLIES: Duration = Duration::from_millis(500);
+
+/// See [`Circuit::is_fresh`].
+const FRESH: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub(crate) struct Circuit {
@@ -154,7 +162,8 @@ impl Circuit {
                 last_error: None,
                 draining: false,
                 ending: false,
-                leaving: false,
+                leaving: None,
+                opened: now,
                 asked_about: false,
                 orderly_end: false,
                 aborting: false,
@@ -358,16 +367,32 @@ impl Circuit {
         self.wake_driver();
     }
 
-    /// Gives up the present socket, if there is one. What is unanswered ends with it; what is queued waits.
+    /// Gives up the present socket, if there is one. What was sent gets a moment to be answered: a server that is no
+    /// primary any more says so to each. What is queued waits for the next socket.
     pub(crate) fn leave(&self) {
         {
             let mut state = self.lock();
             if state.connection.link() == Link::Down {
                 return;
             }
-            state.leaving = true;
+            state.leaving.get_or_insert(clock::now() + LAST_REPLIES);
         }
         self.wake_driver();
+    }
+
+    /// As [`leave`](Self::leave), for good: what is queued is told that it was not sent.
+    pub(crate) fn retire(&self) {
+        {
+            let mut state = self.lock();
+            state.draining = true;
+            state.leaving.get_or_insert(clock::now() + LAST_REPLIES);
+        }
+        self.wake_driver();
+    }
+
+    /// Whether the socket has only just been made: what many calls were told of the one before is no reason to leave it.
+    pub(crate) fn is_fresh(&self) -> bool {
+        clock::now().saturating_duration_since(self.lock().opened) < FRESH
     }
 
     /// Nothing more is handed to the server until `until`, or until [`release`](Self::release): requests queue.
@@ -396,7 +421,10 @@ impl Circuit {
         state.local_address = local_address;
         state.last_received = now;
         state.client_id = None;
-        state.leaving = false;
+        state.opened = now;
+        if !state.draining {
+            state.leaving = None;
+        }
     }
 
     /// Bytes arrived. Wakers and notices are for after the lock.
@@ -481,7 +509,8 @@ impl Circuit {
         let mut state = self.lock();
         state.stamp = None;
         state.register(cx);
-        (state.connection.next_timeout(), state.ending || (state.draining && state.is_empty()))
+        let is_over = state.ending || (state.draining && (state.is_empty() || state.leaving.is_some()));
+        (state.connection.next_timeout(), is_over)
     }
 }
 
@@ -499,6 +528,13 @@ impl State {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.connection.queued() == 0 && self.connection.in_flight() == 0
+    }
+
+    /// Whether the socket is given up, and owes nothing any more or has had its time.
+    pub(crate) fn is_left(&self) -> bool {
+        self.leaving.is_some_and(|until| {
+            self.connection.link() != Link::Ready || self.connection.in_flight() == 0 || until <= clock::now()
+        })
     }
 
     fn unavailable(&self) -> Error {

@@ -66,7 +66,7 @@ enum Servers {
     /// There are several, with parts to play.
     Fleet(Arc<Fleet>),
     /// One of several, asked for by name; the client that it is of lives as long.
-    Node { server: Arc<Server>, is_guest: bool, _of: Client },
+    Node { server: Arc<Server>, _of: Client },
 }
 
 /// Ends everything with the last clone.
@@ -91,8 +91,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         match &self.servers {
-            Servers::Node { server, is_guest: true, .. } => server.retire(),
-            Servers::Node { .. } => {}
+            Servers::Node { server, .. } => server.retire(),
             Servers::One(_) | Servers::Fleet(_) if self.common.is_closed() => {}
             Servers::One(_) | Servers::Fleet(_) => self.end(),
         }
@@ -149,13 +148,22 @@ impl Client {
 
     async fn first_attempt(&self) -> Result<()> {
         let mut health = self.common().health.subscribe();
-        let first = health.wait_for(|health| health.is_connected() || health.last_error.is_some()).await;
+        let first = health.wait_for(|health| self.first_outcome(health).is_some()).await;
         let failed = match first {
-            Ok(health) if health.is_connected() => return Ok(()),
+            Ok(health) if self.first_outcome(&health) == Some(true) => return Ok(()),
             Ok(health) => health.last_error.clone(),
             Err(_closed) => None,
         };
         Err(failed.unwrap_or_else(|| Error::new(ErrorKind::Closed, Delivery::NotSent, "the client was closed")))
+    }
+
+    /// Whether there is a connection; nothing while that is to be seen.
+    fn first_outcome(&self, health: &Health) -> Option<bool> {
+        match &self.handle.servers {
+            Servers::Fleet(fleet) if fleet.is_cluster() && !fleet.map().shards.is_empty() => fleet.first_attempts(),
+            _ if health.is_connected() => Some(true),
+            _ => health.last_error.is_some().then_some(false),
+        }
     }
 
     #[inline]
@@ -193,8 +201,8 @@ impl Client {
         }
     }
 
-    /// A client of one node of the topology, as `host:port`: commands go to it whatever their keys are. Its connections
-    /// are those of this client where there are some. What the node is must be known to whoever asks for it: nothing is
+    /// A client of one node of the topology, as `host:port`: commands go to it whatever their keys are, over connections
+    /// of their own, which end with the last clone. What the node is must be known to whoever asks for it: nothing is
     /// redirected, and nothing moves when the topology does.
     ///
     /// # Errors
@@ -203,9 +211,10 @@ impl Client {
         let Servers::Fleet(fleet) = &self.handle.servers else { return Ok(self.clone()) };
         let address = NodeAddress::from_str(node)
             .map_err(|error| Error::config(format!("{node:?} is no node; expected host:port")).with_source(error))?;
-        let (server, is_guest) = fleet.visit(&address);
+        // Not those of the topology, which are left when the node loses its role.
+        let server = fleet.guest(&address);
         server.start_commands();
-        let servers = Servers::Node { server, is_guest, _of: self.clone() };
+        let servers = Servers::Node { server, _of: self.clone() };
         Ok(Self { handle: Arc::new(Handle { common: self.common().clone(), servers }) })
     }
 

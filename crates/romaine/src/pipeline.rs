@@ -1,11 +1,13 @@
 //! Many commands, one round trip.
 
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use romaine_commands::{Command, Executor, FromValue, Request};
+use romaine_proto::Route;
 use romaine_resp::{Reader, ServerError, Token};
 
 use crate::batch::{self, Batch};
@@ -79,7 +81,8 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Sends all commands in one piece and waits for all replies. In a Cluster: one piece for each node, redirects
-    /// followed for each command, which keep their order only within a slot.
+    /// followed for each command, and an order only within a slot: what must be sent again goes in that order too, but
+    /// may find later commands of its slot executed already.
     ///
     /// # Errors
     /// When the batch as a whole failed. What a single command is answered, an error too, is in its own reply. A batch
@@ -110,8 +113,8 @@ impl<'a> Pipeline<'a> {
             }
             Place::Fleet(fleet) if fleet.is_cluster() => {
                 let deadline = Patience::Until(fleet.deadline(self.patience));
-                let calls = self.requests.into_iter().map(|request| RawCall::new(self.place, request, deadline));
-                Ok(Replies { source: Source::Each(join_all(calls).await), node: "".into() })
+                let replies = each(self.place, self.requests, deadline).await;
+                Ok(Replies { source: Source::Each(replies), node: "".into() })
             }
             Place::Fleet(fleet) => {
                 let deadline = fleet.deadline(self.patience);
@@ -125,6 +128,43 @@ impl<'a> Pipeline<'a> {
             }
         }
     }
+}
+
+/// Each request at its own server; those of a slot go again, where they must, one after the other.
+async fn each(place: Place<'_>, requests: Vec<Request>, patience: Patience) -> Vec<Result<ReplyBytes>> {
+    let count = requests.len();
+    let mut slots: HashMap<u16, Vec<(usize, RawCall<'_>)>> = HashMap::new();
+    let mut alone = Vec::new();
+    for (index, request) in requests.into_iter().enumerate() {
+        let route = Route::of(&request);
+        let call = (index, RawCall::new(place, request, patience));
+        match route {
+            Route::Slot(slot) => slots.entry(slot).or_default().push(call),
+            _ => alone.push(vec![call]),
+        }
+    }
+    let replied = join_all(slots.into_values().chain(alone).map(in_order)).await;
+    let mut replies: Vec<_> = replied.into_iter().flatten().collect();
+    replies.sort_unstable_by_key(|(index, _)| *index);
+    debug_assert!(replies.len() == count, "one reply for each request");
+    replies.into_iter().map(|(_, reply)| reply).collect()
+}
+
+/// All at once; what has to be sent again, in its order.
+async fn in_order(calls: Vec<(usize, RawCall<'_>)>) -> Vec<(usize, Result<ReplyBytes>)> {
+    let firsts = calls.into_iter().map(|(index, mut call)| async move {
+        let reply = call.first().await;
+        (index, call, reply)
+    });
+    let mut replies = Vec::new();
+    for (index, call, reply) in join_all(firsts).await {
+        let reply = match reply {
+            Some(reply) => reply,
+            None => call.go_on().await,
+        };
+        replies.push((index, reply));
+    }
+    replies
 }
 
 fn is_readonly(frame: Option<&[u8]>) -> bool {

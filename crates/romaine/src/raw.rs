@@ -19,7 +19,7 @@ use crate::circuit::{Circuit, Issue, Patience, Ticketed};
 use crate::clock;
 use crate::config::Offline;
 use crate::error::{Delivery, Error, ErrorKind, Result};
-use crate::fleet::{Elsewhere, Fleet, Way, asking, scatter};
+use crate::fleet::{Elsewhere, Fleet, NOBODY, Way, asking, scatter};
 use crate::server::Server;
 
 enum State {
@@ -50,6 +50,10 @@ pub(crate) struct Raw<'a> {
     /// What is known of the effect of the attempts before this one.
     earlier: Delivery,
     state: State,
+    /// It was handed to a server once.
+    was_issued: bool,
+    /// It is not handed to a server a second time: others must come before it.
+    pub(crate) held: bool,
 }
 
 /// Redirects that are followed without a pause.
@@ -75,7 +79,14 @@ impl<'a> Raw<'a> {
             attempt: 0,
             earlier: Delivery::NotSent,
             state: State::New,
+            was_issued: false,
+            held: false,
         }
+    }
+
+    /// Whether it would go on if it were not held.
+    pub(crate) const fn is_held_back(&self) -> bool {
+        self.held && self.was_issued && !matches!(self.state, State::Waiting(_) | State::Over)
     }
 
     /// The server it is at.
@@ -98,6 +109,9 @@ impl<'a> Raw<'a> {
     #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<ReplyBytes>> {
         loop {
+            if self.is_held_back() {
+                return Poll::Pending;
+            }
             match &mut self.state {
                 State::Waiting(ticketed) => {
                     let ticketed = *ticketed;
@@ -221,18 +235,19 @@ impl<'a> Raw<'a> {
                 return None;
             }
             Way::Impossible(why) => return Some(Err(Error::usage(why))),
-            Way::Nowhere => return self.lose(fleet),
+            Way::Nowhere(why) => return self.lose(fleet, why),
         };
         server.start_commands();
         let issue = Issue { patience: self.patience, replies: 1, batch: false, blocking: false };
         match server.commands.issue(&self.request, issue, cx.waker()) {
             Ok(ticketed) => {
                 self.state = State::Waiting(ticketed);
+                self.was_issued = true;
                 self.server = Some(server);
                 None
             }
             // It was left a moment ago; the map has another.
-            Err(error) if error.kind() == ErrorKind::Closed && !fleet.common.is_closed() => self.lose(fleet),
+            Err(error) if error.kind() == ErrorKind::Closed && !fleet.common.is_closed() => self.lose(fleet, NOBODY),
             Err(error) => {
                 server.refused(&server.commands, &error);
                 self.state = State::Over;
@@ -243,7 +258,7 @@ impl<'a> Raw<'a> {
 
     /// Nobody serves it at present: waits until that changes, within the call's deadline.
     #[cold]
-    fn lose(&mut self, fleet: &Arc<Fleet>) -> Option<Result<ReplyBytes>> {
+    fn lose(&mut self, fleet: &Arc<Fleet>, why: &'static str) -> Option<Result<ReplyBytes>> {
         let now = clock::now();
         let is_over = deadline(self.patience).is_some_and(|deadline| deadline <= now);
         if fleet.common.is_closed() {
@@ -253,7 +268,7 @@ impl<'a> Raw<'a> {
             let error = Error::new(
                 if is_over { ErrorKind::Timeout } else { ErrorKind::Unavailable },
                 Delivery::NotSent,
-                "no server of the topology serves it at present",
+                why,
             );
             let cause = fleet.common.health.borrow().last_error.clone();
             return Some(Err(match cause {

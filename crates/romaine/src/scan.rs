@@ -11,7 +11,7 @@ use romaine_commands::{Cmd, FromValue, cmd};
 use crate::call::{Place, Target, ask, ask_in};
 use crate::circuit::Patience;
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::server::Server;
 
 /// Where a scan is.
@@ -58,7 +58,11 @@ impl<K: FromValue> Scanning<K> {
                 if self.server.replace(server.clone()).is_some_and(|before| !Arc::ptr_eq(&before, &server)) {
                     self.cursor = 0;
                 }
-                ask(Target::of(&server, &server.commands), self.command(), Patience::Default).await?
+                match ask(Target::of(&server, &server.commands), self.command(), Patience::Default).await {
+                    // It was left for another while it was asked.
+                    Err(error) if error.kind() == ErrorKind::Closed && !fleet.common.is_closed() => return Ok(true),
+                    page => page?,
+                }
             }
             (place, _) => ask_in(place, self.command(), Patience::Default).await?,
         };

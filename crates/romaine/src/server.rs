@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use romaine_proto::{Candidate, Connection, Greeting, Lane as WireLane, Link, Liveness, NodeAddress, Trigger};
 
+use tokio::sync::Notify;
+
 use crate::circuit::Circuit;
 use crate::clock;
 use crate::common::Common;
@@ -58,6 +60,8 @@ pub(crate) struct Server {
     role: AtomicU8,
     /// It said once that it is a primary: READONLY then means that it was demoted.
     was_primary: AtomicBool,
+    /// It was demoted, and its name leads to no primary yet.
+    is_misled: AtomicBool,
     /// A smoothed round trip in microseconds; 0: not measured.
     latency: AtomicU64,
     /// Where it stands, where it says so.
@@ -74,6 +78,8 @@ pub(crate) struct Server {
     subscriptions_started: AtomicBool,
     /// It is no part of the client any more.
     retired: AtomicBool,
+    /// Told when it is left.
+    leaving: Notify,
     /// Who may yet have a ghost to fence here.
     courses: AtomicUsize,
     /// The circuits of dedicated connections, so that closing the client ends them.
@@ -105,6 +111,7 @@ impl Server {
             },
             role: AtomicU8::new(role as u8),
             was_primary: AtomicBool::new(false),
+            is_misled: AtomicBool::new(false),
             latency: AtomicU64::new(0),
             zone: OnceLock::new(),
             commands: circuit(Lane::Commands, WireLane::Requests, None, fail, true),
@@ -117,6 +124,7 @@ impl Server {
             control_started: AtomicBool::new(false),
             subscriptions_started: AtomicBool::new(false),
             retired: AtomicBool::new(false),
+            leaving: Notify::new(),
             courses: AtomicUsize::new(0),
             dedicated: Mutex::default(),
             liveness,
@@ -140,18 +148,19 @@ impl Server {
         self.is_expected_to_be(Role::Primary)
     }
 
-    /// What it is from now on. A primary that was demoted is left: its connections were greeted as a primary's.
+    /// What it is from now on.
     pub(crate) fn set_role(&self, role: Role) {
-        let before = self.role.swap(role as u8, Ordering::Relaxed);
-        if before == Role::Primary as u8 && role == Role::Replica {
-            self.leave();
-        }
+        self.role.store(role as u8, Ordering::Relaxed);
     }
 
     /// It said what it is.
-    pub(crate) fn identified(&self, role: Option<&str>, zone: Option<&str>) {
+    pub(crate) fn identified(&self, lane: Lane, role: Option<&str>, zone: Option<&str>) {
         if role == Some("master") {
             self.was_primary.store(true, Ordering::Relaxed);
+            // The name leads to another server now, and subscriptions were made at the one before.
+            if lane == Lane::Commands && self.is_misled.swap(false, Ordering::Relaxed) {
+                self.subscriptions.leave();
+            }
         }
         if let Some(zone) = zone {
             let _known_already = self.zone.set(zone.into());
@@ -162,10 +171,18 @@ impl Server {
     pub(crate) fn demoted(&self) -> bool {
         let is_news = self.is_expected_to_be(Role::Primary) || self.was_primary.load(Ordering::Relaxed);
         if is_news {
-            self.leave();
+            self.is_misled.store(true, Ordering::Relaxed);
+            self.misled();
             self.trigger(Trigger::ReadOnly);
         }
         is_news
+    }
+
+    /// A reply shows that the connection leads to another server than it should. Many replies may, of one connection.
+    pub(crate) fn misled(&self) {
+        if !self.commands.is_fresh() {
+            self.leave();
+        }
     }
 
     /// For choosing whom to read from.
@@ -221,6 +238,12 @@ impl Server {
 
     /// Something happened that may mean another server is the right one now.
     pub(crate) fn trigger(&self, why: Trigger) {
+        // A Sentinel that is away says nothing of the primary: the others tell, and its return is a reason to ask. Else
+        // one that is dead for good would have the others asked once a second, by every client.
+        let is_of_watch = matches!(self.part, Part::Sentinel(_));
+        if is_of_watch && matches!(why, Trigger::Reconnecting { .. } | Trigger::Silent) {
+            return;
+        }
         if let Some(fleet) = self.fleet() {
             fleet.trigger(why);
         }
@@ -356,24 +379,42 @@ impl Server {
 
     /// Its role or its address is another's now: the present connections are left, and made anew where calls want them.
     pub(crate) fn leave(&self) {
-        self.pool.clear();
         self.commands.leave();
+        self.leave_dedicated();
+    }
+
+    /// Blocked connections stay open until their courses have fenced them: closed first, they might take with them what
+    /// the server was just handing out.
+    fn leave_dedicated(&self) {
+        self.pool.clear();
         let mut dedicated = self.dedicated.lock().unwrap_or_else(PoisonError::into_inner);
         dedicated.retain(|known| {
-            known.upgrade().is_some_and(|circuit| {
+            let Some(circuit) = known.upgrade() else { return false };
+            if circuit.lane != Lane::Blocking {
                 circuit.leave();
-                true
-            })
+            }
+            true
         });
+        drop(dedicated);
+        self.leaving.notify_waiters();
+    }
+
+    /// Ends when the server is left, now or later.
+    pub(crate) async fn left(self: Arc<Self>) {
+        let mut leaving = std::pin::pin!(self.leaving.notified());
+        leaving.as_mut().enable();
+        if !self.is_retired() {
+            leaving.await;
+        }
     }
 
     /// It is no part of the client any more. What was queued goes elsewhere; the control connection stays for as long as
     /// a course has a ghost to fence here.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
-        self.commands.end();
+        self.commands.retire();
         self.subscriptions.end();
-        self.end_dedicated();
+        self.leave_dedicated();
         self.end_idle_control();
     }
 

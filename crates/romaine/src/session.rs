@@ -171,7 +171,7 @@ impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {
                 let now = clock::now();
                 let mut state = self.circuit.lock();
                 state.unstamp();
-                if !state.connection.has_outgoing() {
+                if !state.connection.has_outgoing() || state.leaving.is_some() {
                     break;
                 }
                 state.connection.take(now, &mut self.sending);
@@ -251,12 +251,14 @@ impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {
                 if state.ending || (state.draining && state.is_empty()) {
                     return Err(CloseReason::Ours);
                 }
-                if state.leaving {
-                    return Err(CloseReason::Left);
+                if state.is_left() {
+                    return Err(if state.draining { CloseReason::Ours } else { CloseReason::Left });
                 }
                 state.register(cx);
                 state.unstamp();
-                (state.connection.next_timeout(), self.sending.is_empty() && state.connection.has_outgoing())
+                let next = state.connection.next_timeout().into_iter().chain(state.leaving).min();
+                let has_more = state.leaving.is_none() && state.connection.has_outgoing();
+                (next, self.sending.is_empty() && has_more)
             };
             let ticked = self.tick(cx, next)?;
             self.settle();

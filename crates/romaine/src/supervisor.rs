@@ -142,7 +142,7 @@ fn act(server: &Arc<Server>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: No
                     circuit.issue_subscription(&asking);
                 }
             }
-            server.identified(identity.role.as_deref(), identity.zone.as_deref());
+            server.identified(lane, identity.role.as_deref(), identity.zone.as_deref());
             if server.verifies_role() {
                 server.tell(Event::RoleVerified { node: node.clone() });
             }

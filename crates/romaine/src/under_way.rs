@@ -55,6 +55,8 @@ pub(crate) enum Input {
     Ended(Ended),
     Probed(ProbeAnswer),
     Timer,
+    /// The server is left for another.
+    Left,
 }
 
 pub(crate) type Fencing = Pin<Box<dyn Future<Output = Result<Option<GhostVerdict>>> + Send>>;
@@ -72,6 +74,8 @@ pub(crate) struct UnderWay<'a> {
     pub(crate) server_until: Option<Instant>,
     pub(crate) probing: Option<Probing>,
     pub(crate) timer: Option<Pin<Box<Sleep>>>,
+    /// Of several servers: ends when this one is left.
+    leaving: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     pub(crate) command: &'static str,
     pub(crate) takes: bool,
     _course: Course,
@@ -88,6 +92,7 @@ impl<'a> UnderWay<'a> {
             server_until: None,
             probing: None,
             timer: None,
+            leaving: server.fleet().is_some().then(|| Box::pin(server.clone().left()) as _),
             command,
             takes,
             _course: server.course(),
@@ -143,6 +148,12 @@ impl<'a> UnderWay<'a> {
         {
             self.probing = None;
             return Poll::Ready(Input::Probed(answer));
+        }
+        if let Some(leaving) = &mut self.leaving
+            && leaving.as_mut().poll(cx).is_ready()
+        {
+            self.leaving = None;
+            return Poll::Ready(Input::Left);
         }
         let Some(at) = at else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at.into())));

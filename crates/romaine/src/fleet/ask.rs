@@ -38,10 +38,11 @@ pub(super) async fn ask(server: &Arc<Server>, requests: &[Request]) -> Result<Re
 async fn over(batch: &Batch, circuit: &crate::circuit::Circuit) -> Result<Replies> {
     let ticketed = batch.issue(circuit, Patience::For(Some(PATIENCE)))?;
     batch.collect(circuit, ticketed).await.map_err(|(kind, delivery)| {
-        let error = Error::without_reply(kind, delivery);
-        match circuit.lock().last_error.clone() {
-            Some(cause) => error.with_source(cause),
-            None => error,
+        match (kind, circuit.lock().last_error.clone()) {
+            // The connection was made for this question: what ended it is the answer.
+            (FailureKind::Closed, Some(cause)) => cause.with_delivery(delivery),
+            (_, Some(cause)) => Error::without_reply(kind, delivery).with_source(cause),
+            (_, None) => Error::without_reply(kind, delivery),
         }
     })
 }

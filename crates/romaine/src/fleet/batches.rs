@@ -45,7 +45,7 @@ impl Fleet {
                 return Err(Error::new(
                     ErrorKind::Unavailable,
                     Delivery::NotSent,
-                    "no server of the topology serves it at present",
+                    super::NOBODY,
                 ));
             }
             self.changed(deadline.unwrap_or(now + LOST).min(now + LOST)).await;

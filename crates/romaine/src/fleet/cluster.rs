@@ -1,6 +1,8 @@
 //! Asks the nodes of a Cluster who serves which slots.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use romaine_commands::{Command as _, cmd};
@@ -9,12 +11,16 @@ use romaine_proto::{ClusterAnswer, ClusterView, NodeAddress};
 use super::Fleet;
 use super::ask::ask;
 use super::map::Layout;
+use crate::clock;
 use crate::config_topology::Topology;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::server::{Role, Server};
 
 /// How many nodes' answers are compared: one may be stale, or on the wrong side of a partition.
 const OPINIONS: usize = 3;
+
+/// How long the last of these is waited for when the others have answered.
+const STRAGGLERS: Duration = Duration::from_millis(200);
 
 /// What is believed of the Cluster.
 #[derive(Default)]
@@ -29,9 +35,17 @@ impl Believed {
         let mut answers = Vec::new();
         let mut last_error = None;
         let mut asked: FuturesUnordered<_> = candidates.by_ref().take(OPINIONS).map(ask_one).collect();
-        while let Some(answer) = asked.next().await {
+        let mut until = None;
+        while let Some(answer) = next_of(&mut asked, until).await {
             match answer {
-                Ok(answer) => answers.push(answer),
+                Ok(answer) => {
+                    answers.push(answer);
+                    // Two may differ, and then the newest epoch counts. One that hangs must not hold up the others: it
+                    // may be the very one that was replaced.
+                    if answers.len() + 1 >= OPINIONS {
+                        until.get_or_insert_with(|| clock::now() + STRAGGLERS);
+                    }
+                }
                 Err(error) => {
                     last_error = Some(error);
                     // Somebody else is asked in its place.
@@ -63,7 +77,6 @@ impl Believed {
         let map = fleet.map();
         let mut connected: Vec<Arc<Server>> = map.servers.values().cloned().collect();
         fastrand::shuffle(&mut connected);
-        connected.sort_by_key(|server| !server.commands.is_ready());
         let mut others: Vec<NodeAddress> = self.view.iter().flat_map(ClusterView::nodes).cloned().collect();
         fastrand::shuffle(&mut others);
         if let Topology::Cluster { seeds } = &fleet.common.config.topology {
@@ -76,7 +89,17 @@ impl Believed {
                 connected.push(fleet.new_server(&address, Role::Any));
             }
         }
+        // Those that were tried in vain come last.
+        connected.sort_by_key(|server| (!server.commands.is_ready(), server.commands.lock().last_error.is_some()));
         connected
+    }
+}
+
+/// The next answer, if it comes before `until`.
+async fn next_of<F: Future>(asked: &mut FuturesUnordered<F>, until: Option<Instant>) -> Option<F::Output> {
+    match until {
+        Some(until) => tokio::time::timeout_at(until.into(), asked.next()).await.ok().flatten(),
+        None => asked.next().await,
     }
 }
 

@@ -30,13 +30,20 @@ impl Roles {
         let answers = join_all(hosts.iter().map(|address| role_of(fleet, address))).await;
         let mut primaries = Vec::new();
         let mut replicas = Vec::new();
+        let (mut followed, mut silent) = (Vec::new(), Vec::new());
         let mut last_error = None;
         for (address, answer) in hosts.iter().zip(answers) {
             match answer {
                 Ok(RoleReply::Primary { replicas, offset, .. }) => primaries.push((replicas.len(), offset, address)),
-                Ok(RoleReply::Replica { .. }) => replicas.push(address.clone()),
+                Ok(RoleReply::Replica { host, port, .. }) => {
+                    replicas.push(address.clone());
+                    followed.push(NodeAddress::new(host, port));
+                }
                 Ok(_) => {}
-                Err(error) => last_error = Some(error),
+                Err(error) => {
+                    silent.push(address);
+                    last_error = Some(error);
+                }
             }
         }
         // Two that say so: a former primary that has come back alone. The one that others follow, then the one with more
@@ -45,12 +52,18 @@ impl Roles {
         let best = primaries
             .iter()
             .max_by_key(|(followers, offset, address)| (*followers, *offset, Some(*address) == before.as_ref()));
-        let Some((_, _, primary)) = best else {
+        // Nobody says so: the one that is silent and was it, or is followed. Its replicas can be read meanwhile.
+        let followers = |address: &NodeAddress| followed.iter().filter(|primary| *primary == address).count();
+        let of_silent = || {
+            let known = silent.iter().copied().filter(|address| Some(*address) == before.as_ref() || followers(address) > 0);
+            known.max_by_key(|address| (Some(*address) == before.as_ref(), followers(address)))
+        };
+        let Some(primary) = best.map(|(_, _, address)| *address).or_else(of_silent) else {
             return Err(last_error.unwrap_or_else(|| {
                 Error::new(ErrorKind::Unavailable, Delivery::NotSent, "none of the hosts is a primary (yet)")
             }));
         };
-        let view = SentinelView { primary: (*primary).clone(), epoch: 0, replicas };
+        let view = SentinelView { primary: primary.clone(), epoch: 0, replicas };
         let layout = Layout::of_pair(&view);
         self.view = Some(view);
         Ok(layout)

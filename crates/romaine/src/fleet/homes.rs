@@ -4,6 +4,7 @@
 //! of their slot, and keyspace events, which no node forwards, at every primary.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use romaine_proto::{SubscriptionKind, slot_of};
@@ -21,6 +22,8 @@ struct Wanted {
     topic: Bytes,
     queue: Arc<Queue>,
     at: Vec<Arc<Server>>,
+    /// It was in force until then, and has no home since.
+    homeless_since: Option<Instant>,
 }
 
 /// See the module.
@@ -36,8 +39,14 @@ fn homes_of(map: &Map, kind: SubscriptionKind, topic: &[u8], at: &[Arc<Server>])
     if kind == SubscriptionKind::Shard && map.slots.is_some() {
         return map.shard_of(slot_of(topic)).map(|shard| shard.primary.clone()).into_iter().collect();
     }
-    // It stays where it is for as long as that is a primary.
-    let stays = at.iter().find(|server| primaries().any(|primary| Arc::ptr_eq(primary, server)));
+    // It stays where it is for as long as that is a primary, and answers where another would.
+    let is_lost = |server: &Server| {
+        !server.subscriptions.is_ready()
+            && server.subscriptions.lock().last_error.is_some()
+            && primaries().any(|primary| primary.commands.is_ready())
+            && !server.commands.is_ready()
+    };
+    let stays = at.iter().find(|server| !is_lost(server) && primaries().any(|primary| Arc::ptr_eq(primary, server)));
     stays.or_else(|| map.any_shard().map(|shard| &shard.primary)).cloned().into_iter().collect()
 }
 
@@ -63,7 +72,7 @@ impl Homes {
                     server.subscriptions.issue_subscription(&asking);
                 }
             }
-            wanted.push(Wanted { kind, topic: topic.clone(), queue: queue.clone(), at });
+            wanted.push(Wanted { kind, topic: topic.clone(), queue: queue.clone(), at, homeless_since: None });
         }
     }
 
@@ -89,19 +98,23 @@ impl Homes {
         for known in wanted.iter_mut() {
             let homes = homes_of(map, known.kind, &known.topic, &known.at);
             let topic = std::slice::from_ref(&known.topic);
-            let mut since = None;
+            let mut since = known.homeless_since.take();
             known.at.retain(|server| {
                 let stays = homes.iter().any(|home| Arc::ptr_eq(home, server));
                 if !stays {
                     let (left, asking) = server.hub.evict(known.kind, &known.topic, &known.queue);
-                    since = left
+                    let left = left
                         .map(|interrupted| interrupted.unwrap_or_else(|| server.subscriptions.lock().last_received));
+                    since = [since, left].into_iter().flatten().min();
                     if let Some(asking) = asking {
                         server.subscriptions.issue_subscription(&asking);
                     }
                 }
                 stays
             });
+            if homes.is_empty() {
+                known.homeless_since = since;
+            }
             for home in homes {
                 if known.at.iter().any(|server| Arc::ptr_eq(server, &home)) {
                     continue;

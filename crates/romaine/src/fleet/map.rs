@@ -86,13 +86,20 @@ impl Map {
         (0..self.shards.len()).filter_map(first).filter_map(|slot| u16::try_from(slot).ok())
     }
 
-    /// For requests that any server can answer: spread, so that none has more than its share.
+    /// For requests that any server can answer: one that is there, and spread, so that none has more than its share.
     pub(crate) fn any_shard(&self) -> Option<&Shard> {
-        match self.shards.len() {
-            0 => None,
-            1 => self.shards.first(),
-            several => self.shards.get(fastrand::usize(..several)),
+        let count = self.shards.len();
+        if count < 2 {
+            return self.shards.first();
         }
+        let drawn = fastrand::usize(..count);
+        let from_there = || self.shards.iter().cycle().skip(drawn).take(count);
+        from_there().find(|shard| shard.primary.commands.is_ready()).or_else(|| from_there().next())
+    }
+
+    /// Whether every primary can be asked at once.
+    pub(crate) fn is_connected(&self) -> bool {
+        !self.shards.is_empty() && self.shards.iter().all(|shard| shard.primary.commands.is_ready())
     }
 
     /// The map with one slot at another server.

@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use romaine_commands::{Flags, Request};
-use romaine_proto::{Candidate, NodeAddress, ReadFrom, Refresh, RefreshSettings, Route, Trigger, slot_of};
+use romaine_proto::{Candidate, Link, NodeAddress, ReadFrom, Refresh, RefreshSettings, Route, Trigger, slot_of};
 use tokio::sync::Notify;
 
 use crate::clock;
@@ -59,6 +59,12 @@ pub(crate) struct Fleet {
     redirects: AtomicU64,
 }
 
+/// Why a call cannot be served where no primary is known.
+pub(crate) const NOBODY: &str = "no server of the topology serves it at present";
+
+/// Why a call cannot be served where `read_from` allows no node.
+const NO_REPLICA: &str = "read_from wants a replica, and the topology has none at present";
+
 /// Where a request goes.
 #[derive(Debug)]
 pub(crate) enum Way {
@@ -66,8 +72,8 @@ pub(crate) enum Way {
     To(Arc<Server>),
     /// In parts, or to many.
     Scattered(Route),
-    /// Nobody serves it at present.
-    Nowhere,
+    /// Nobody serves it at present; in the words of an error.
+    Nowhere(&'static str),
     /// It cannot work here.
     Impossible(&'static str),
 }
@@ -131,13 +137,18 @@ impl Fleet {
         } else {
             map.shards.first()
         };
-        match shard {
-            None => {
+        let Some(shard) = shard else {
+            self.trigger(Trigger::Uncovered);
+            return Way::Nowhere(NOBODY);
+        };
+        self.choose(shard, request.spec().flags.has(Flags::READ_ONLY)).map_or_else(
+            || {
+                // One may be there already, and without Sentinels nobody tells.
                 self.trigger(Trigger::Uncovered);
-                Way::Nowhere
-            }
-            Some(shard) => self.choose(shard, request.spec().flags.has(Flags::READ_ONLY)).map_or(Way::Nowhere, Way::To),
-        }
+                Way::Nowhere(NO_REPLICA)
+            },
+            Way::To,
+        )
     }
 
     /// The primary for a transaction, a script or a connection of one's own; `slot` in a Cluster.
@@ -181,7 +192,7 @@ impl Fleet {
         self.count_redirect();
         if *to == from.address {
             // The name is the same, so it is our connection that leads to the wrong server (Lettuce #3910).
-            from.leave();
+            from.misled();
             self.trigger(Trigger::Redirected);
             return from.clone();
         }
@@ -215,8 +226,13 @@ impl Fleet {
     pub(crate) fn visit(&self, address: &NodeAddress) -> (Arc<Server>, bool) {
         match self.map.load().servers.get(address) {
             Some(server) => (server.clone(), false),
-            None => (self.new_server(address, Role::Any), true),
+            None => (self.guest(address), true),
         }
+    }
+
+    /// A server that is no part of the map, whatever it is; to be retired by who asked for it.
+    pub(crate) fn guest(&self, address: &NodeAddress) -> Arc<Server> {
+        self.new_server(address, Role::Any)
     }
 
     pub(crate) fn metrics(&self) -> Metrics {
@@ -252,9 +268,12 @@ impl Fleet {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// A failover is about to give the primary's role to a replica: what it acknowledges from now on would be lost.
-    fn hold(&self) {
-        if let Some(shard) = self.map.load().shards.first() {
+    /// A failover is about to give the role of the primary that ends `event` to a replica: what it acknowledges from now
+    /// on would be lost. What is told late, of the failover before, holds nothing.
+    fn hold(&self, event: &[u8]) {
+        if let Some(shard) = self.map.load().shards.first()
+            && event.ends_with(format!(" {} {}", shard.primary.address.host(), shard.primary.address.port()).as_bytes())
+        {
             shard.primary.commands.hold(clock::now() + self.common.config.failover_hold);
         }
     }
@@ -272,7 +291,7 @@ impl Fleet {
         if !is_primary {
             return;
         }
-        let all = map.shards.iter().all(|shard| shard.primary.commands.is_ready());
+        let all = map.is_connected();
         self.common.update_health(|health| {
             let suspect = {
                 change(health);
@@ -283,6 +302,37 @@ impl Fleet {
                 other => other,
             };
         });
+    }
+
+    /// The map has changed: whoever was missing may have left, or have been replaced by one that is connected already.
+    fn review_health(&self, map: &Map) {
+        if map.is_connected() {
+            self.common.update_health(|health| {
+                if health.status == Status::Disconnected {
+                    health.status = Status::Connected;
+                    health.attempts = 0;
+                }
+                if let ([shard], Status::Connected) = (&map.shards[..], health.status) {
+                    health.node = Some(shard.primary.node.clone());
+                }
+            });
+        }
+    }
+
+    /// Whether any first attempt to connect has come to something, once all have ended: a Cluster of which a part is
+    /// down is of use.
+    pub(crate) fn first_attempts(&self) -> Option<bool> {
+        let map = self.map.load();
+        let mut some = false;
+        for shard in &map.shards {
+            let state = shard.primary.commands.lock();
+            let is_ready = state.connection.link() == Link::Ready;
+            if !is_ready && state.last_error.is_none() {
+                return None;
+            }
+            some |= is_ready;
+        }
+        Some(some)
     }
 
     /// There is no view yet, and asking for one failed.
@@ -320,7 +370,9 @@ impl Fleet {
         let before = self.map();
         let mut servers = HashMap::new();
         let mut take = |address: &NodeAddress, role| {
-            let server = before.servers.get(address).cloned().unwrap_or_else(|| self.new_server(address, role));
+            // A primary that was demoted is one anew: what waits at it is its successor's, and it may take writes yet.
+            let known = before.servers.get(address).filter(|known| role != Role::Replica || !known.verifies_role());
+            let server = known.cloned().unwrap_or_else(|| self.new_server(address, role));
             server.set_role(role);
             servers.insert(address.clone(), server.clone());
             server
@@ -334,18 +386,20 @@ impl Fleet {
         }
         let map = Arc::new(Map { servers, shards, slots: layout.slots, all: layout.all });
         let is_same = map.is_like(&before);
-        self.map.store(map.clone());
+        // Redirects may have added servers meanwhile.
+        let left = self.map.swap(map.clone());
         for server in map.servers.values() {
             server.start_commands();
         }
-        for (address, server) in &before.servers {
-            if !map.servers.contains_key(address) {
+        for (address, server) in &left.servers {
+            if !map.servers.get(address).is_some_and(|stays| Arc::ptr_eq(stays, server)) {
                 tracing::info!(node = %server.node, "no part of the topology any more");
                 server.retire();
             }
         }
         self.changed.notify_waiters();
         self.homes.move_in(self, &map);
+        self.review_health(&map);
         if !is_same {
             self.tell_change(&before, &map);
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use romaine_commands::{Request, Spec};
+use romaine_commands::{Flags, Request, Spec};
 use romaine_proto::retry::RetryPolicy;
 use romaine_proto::{NodeAddress, Route, merge, split};
 
@@ -39,23 +39,32 @@ pub(crate) async fn scatter(
         return merged(spec, Some(&keys), replies);
     }
     let visited = visit(&fleet, matches!(route, Route::AllNodes));
-    let calls = visited.iter().map(|(server, _)| {
+    let calls = visited.iter().map(|Visited { server, .. }| {
         let target = Target::of(server, &server.commands);
         RawCall::new(Place::At(target), (*request).clone(), patience).retry(policy)
     });
-    let replies = join_all(calls).await;
-    for (server, is_guest) in &visited {
-        if *is_guest {
-            server.retire();
-        }
-    }
-    merged(spec, None, replies)
+    merged(spec, None, join_all(calls).await)
 }
 
-/// Everyone to be asked; whether only for this once.
-fn visit(fleet: &Arc<Fleet>, replicas_too: bool) -> Vec<(Arc<Server>, bool)> {
+/// One to be asked. Who is there only for this once is left afterwards, also when the call was dropped.
+struct Visited {
+    server: Arc<Server>,
+    is_guest: bool,
+}
+
+impl Drop for Visited {
+    fn drop(&mut self) {
+        if self.is_guest {
+            self.server.retire();
+        }
+    }
+}
+
+/// Everyone to be asked.
+fn visit(fleet: &Arc<Fleet>, replicas_too: bool) -> Vec<Visited> {
     let map = fleet.map();
-    let mut servers: Vec<_> = map.shards.iter().map(|shard| (shard.primary.clone(), false)).collect();
+    let primaries = map.shards.iter().map(|shard| Visited { server: shard.primary.clone(), is_guest: false });
+    let mut servers: Vec<_> = primaries.collect();
     if !replicas_too {
         return servers;
     }
@@ -63,7 +72,7 @@ fn visit(fleet: &Arc<Fleet>, replicas_too: bool) -> Vec<(Arc<Server>, bool)> {
         let Ok(address) = node.node.parse::<NodeAddress>() else { continue };
         let (server, is_guest) = fleet.visit(&address);
         server.start_commands();
-        servers.push((server, is_guest));
+        servers.push(Visited { server, is_guest });
     }
     servers
 }
@@ -71,6 +80,7 @@ fn visit(fleet: &Arc<Fleet>, replicas_too: bool) -> Vec<(Arc<Server>, bool)> {
 fn merged(spec: &'static Spec, keys: Option<&[Vec<usize>]>, replies: Vec<Result<ReplyBytes>>) -> Result<ReplyBytes> {
     let mut frames = Vec::with_capacity(replies.len());
     let mut failed = None;
+    let mut is_unknown = false;
     // SCRIPT KILL: most servers have nothing to kill.
     let one_is_enough = spec.response_policy == "one_succeeded";
     for reply in replies {
@@ -80,11 +90,14 @@ fn merged(spec: &'static Spec, keys: Option<&[Vec<usize>]>, replies: Vec<Result<
                 Some(_) => frames.push(bytes),
                 None => frames.push(bytes),
             },
-            Err(error) => failed = failed.or(Some(error)),
+            Err(error) => {
+                is_unknown |= matches!(error.delivery(), Delivery::Unknown | Delivery::Executed);
+                failed = failed.or(Some(error));
+            }
         }
     }
     if let Some(error) = failed {
-        let in_part = !frames.is_empty() && !spec.is_repeatable();
+        let in_part = (is_unknown || !frames.is_empty()) && !spec.flags.has(Flags::READ_ONLY);
         return Err(if in_part { error.with_delivery(Delivery::Unknown) } else { error });
     }
     let frames: Vec<&[u8]> = frames.iter().map(ReplyBytes::as_slice).collect();

@@ -57,6 +57,27 @@ impl Watch {
         fleet.common.spawn(listen(fleet.clone(), server, self.name.clone()));
     }
 
+    /// Learned Sentinels that are gone for good: away, and named by nobody any more. They would count as silent votes for
+    /// ever, and after an installation or two nobody had a majority (Lettuce #1147).
+    fn forget(&mut self, fleet: &Fleet, answers: usize, others: &[NodeAddress]) {
+        let Topology::Sentinel { sentinels: given, .. } = &fleet.common.config.topology else { return };
+        if answers * 2 <= given.len() {
+            return;
+        }
+        let mut sentinels = fleet.sentinels.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sentinels.retain(|server| {
+            let stays =
+                given.contains(&server.address) || others.contains(&server.address) || server.commands.is_ready();
+            if !stays {
+                tracing::info!(node = %server.node, "no Sentinel any more");
+                self.watched.remove(&server.address);
+                server.retire();
+                server.end();
+            }
+            stays
+        });
+    }
+
     /// Asks all at once; enough agreeing answers end the round, the last of them at the latest.
     pub(super) async fn look(&mut self, fleet: &Arc<Fleet>) -> Result<Layout> {
         let sentinels = fleet.sentinels.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
@@ -85,6 +106,7 @@ impl Watch {
             agreed = Some(view);
         }
         let others: Vec<NodeAddress> = answers.iter().flat_map(|answer| &answer.sentinels).cloned().collect();
+        self.forget(fleet, answers.len(), &others);
         for address in others {
             self.add(fleet, &address);
         }
@@ -94,11 +116,7 @@ impl Watch {
             }));
         };
         let layout = Layout::of_pair(&view);
-        let is_new = self.view.as_ref().is_none_or(|before| before.primary != view.primary);
         self.view = Some(view);
-        if is_new {
-            fleet.release();
-        }
         Ok(layout)
     }
 }
@@ -140,7 +158,7 @@ async fn ask_one(server: Arc<Server>, name: Arc<str>) -> Result<SentinelAnswer> 
 async fn listen(fleet: Arc<Fleet>, server: Arc<Server>, name: Arc<str>) {
     let topics = || SENTINEL_EVENTS.iter().map(|event| bytes::Bytes::from_static(event.as_bytes())).collect();
     let mut reconnect = Reconnect::new(Backoff::default(), server.config.stable_after, fastrand::Rng::new());
-    while !fleet.common.is_closed() {
+    while !server.is_closed() {
         let mut subscription = match Subscription::open_at(&server, SubscriptionKind::Channel, topics()).await {
             Ok(subscription) => subscription,
             Err(error) => {
@@ -155,7 +173,7 @@ async fn listen(fleet: Arc<Fleet>, server: Arc<Server>, name: Arc<str>) {
                 Incoming::Message(message) => match sentinel_event(&message.channel, &message.payload, &name) {
                     SentinelEvent::Refresh | SentinelEvent::SentinelFound => fleet.trigger(Trigger::Event),
                     SentinelEvent::FailoverBegins => {
-                        fleet.hold();
+                        fleet.hold(&message.payload);
                         fleet.trigger(Trigger::Event);
                     }
                     SentinelEvent::FailoverAborted => {

@@ -1,0 +1,199 @@
+//! What nodes say of other nodes, in every form that real ones are seldom brought to say.
+
+use std::time::Duration;
+
+use romaine::commands::*;
+use romaine::{Delivery, ErrorKind, Event};
+use romaine_faultlab::slot_of;
+
+use crate::cluster_lab::{FakeCluster, connect_with, key_between};
+use crate::support::{PATIENCE, config, event, now, within};
+
+fn moved(slot: u16, to: &str) -> Option<String> {
+    Some(format!("-MOVED {slot} {to}\r\n"))
+}
+
+// Case 81
+#[tokio::test]
+async fn moved_corrects_the_slot_at_once_and_the_map_soon() {
+    let lab = FakeCluster::start(2, |fake, me, words| {
+        let is_wrong = words[0] == "GET" && me == 0;
+        is_wrong.then(|| format!("-MOVED {} 127.0.0.1:{}\r\n", slot_of(&words[1]), fake.port(1)))
+    })
+    .await;
+    let client = connect_with(config(&lab.url())).await;
+    let mut events = client.events();
+    let key = key_between(0, 8_000);
+    let slot = slot_of(&key);
+    // The nodes know it already; the client does not.
+    lab.fake.set_owners(&[(0, slot - 1, 0), (slot, 16_383, 1)]);
+    assert_eq!(client.get::<String>(&*key).await.unwrap().as_deref(), Some("1"));
+    assert_eq!(client.get::<String>(&*key).await.unwrap().as_deref(), Some("1"));
+    assert_eq!(client.metrics().redirects, 1, "the second one knew the way");
+    event(&mut events, "the topology", |event| matches!(event, Event::TopologyChanged { .. }).then_some(())).await;
+    event(&mut events, "the redirect", |event| match event {
+        Event::Redirected { count } => Some(assert_eq!(*count, 1)),
+        _ => None,
+    })
+    .await;
+    client.close().await;
+}
+
+// Case 81: a host that is left out, and one in brackets' absence. The node itself is reached by IPv6 only where there is one.
+#[tokio::test]
+async fn a_redirect_without_a_host_leads_to_the_host_that_answered() {
+    let lab = FakeCluster::start(2, |fake, me, words| {
+        (words[0] == "GET" && me == 0).then(|| format!("-MOVED {} :{}\r\n", slot_of(&words[1]), fake.port(1)))
+    })
+    .await;
+    let client = connect_with(config(&lab.url())).await;
+    assert_eq!(client.get::<String>(key_between(0, 8_000)).await.unwrap().as_deref(), Some("1"));
+    client.close().await;
+}
+
+// Case 81
+#[tokio::test]
+async fn a_redirect_to_ipv6_is_dialled_as_such() {
+    let lab = FakeCluster::start(1, |_, _, words| {
+        (words[0] == "GET").then(|| moved(slot_of(&words[1]), "::1:1")).flatten()
+    })
+    .await;
+    let client = connect_with(config(&lab.url())).await;
+    let mut events = client.events();
+    let call = client.get::<String>("key").timeout(Duration::from_millis(500));
+    let error = within(PATIENCE, "the error", call).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    event(&mut events, "the attempt", |event| match event {
+        Event::ConnectAttempt { node, .. } => (&**node == "[::1]:1").then_some(()),
+        _ => None,
+    })
+    .await;
+    client.close().await;
+}
+
+// Case 81, #3910 and what a node says that does not know the other's name.
+#[tokio::test]
+async fn a_redirect_to_nobody_waits_for_a_new_view() {
+    let lab = FakeCluster::start(2, |fake, me, words| {
+        if words[0] != "GET" || me != 0 {
+            return None;
+        }
+        fake.set_owners(&[(0, 16_383, 1)]);
+        moved(slot_of(&words[1]), "?:7000")
+    })
+    .await;
+    let client = connect_with(config(&lab.url())).await;
+    let value = within(PATIENCE, "the value", client.get::<String>(key_between(0, 8_000))).await.unwrap();
+    assert_eq!(value.as_deref(), Some("1"));
+    client.close().await;
+}
+
+// Case 81
+#[tokio::test]
+async fn ask_is_followed_with_asking_in_the_same_write_and_only_once() {
+    let lab = FakeCluster::start(2, |fake, me, words| {
+        (words[0] == "GET" && me == 0).then(|| format!("-ASK {} 127.0.0.1:{}\r\n", slot_of(&words[1]), fake.port(1)))
+    })
+    .await;
+    let client = connect_with(config(&lab.url())).await;
+    let key = key_between(0, 8_000);
+    for _ in 0..2 {
+        assert_eq!(client.get::<String>(&*key).await.unwrap().as_deref(), Some("1"));
+    }
+    assert_eq!(lab.received(0, "GET").len(), 2, "the slot is not moved yet");
+    let server = &lab.nodes[1];
+    let all: Vec<String> = (0..server.connections()).flat_map(|connection| server.transcript(connection)).collect();
+    let asked: Vec<_> = all.iter().enumerate().filter(|(_, line)| line.starts_with("GET")).collect();
+    assert!(asked.iter().all(|(at, _)| all[at - 1] == "ASKING"), "{all:?}");
+    client.close().await;
+}
+
+// Case 82
+#[tokio::test]
+async fn a_redirect_without_end_becomes_the_callers_error() {
+    let lab = FakeCluster::start(2, |fake, me, words| {
+        let other = fake.port(1 - me);
+        (words[0] == "GET").then(|| format!("-MOVED {} 127.0.0.1:{other}\r\n", slot_of(&words[1])))
+    })
+    .await;
+    let client = connect_with(config(&lab.url()).redirects_max(7)).await;
+    let error = within(PATIENCE, "the error", client.get::<String>("key")).await.unwrap_err();
+    assert_eq!(error.server().unwrap().code(), "MOVED", "{error:?}");
+    assert_eq!(error.delivery(), Delivery::Refused);
+    let sent = lab.received(0, "GET").len() + lab.received(1, "GET").len();
+    assert_eq!(sent, 8, "the first, and seven redirects");
+    client.close().await;
+}
+
+// Case 97, Lettuce #3910: the name is right, what answers at it is not.
+#[tokio::test]
+async fn moved_to_its_own_address_drops_that_connection_once_however_many_were_told() {
+    let lab = FakeCluster::start(1, |fake, me, words| {
+        let known = usize::try_from(fake.count.load(std::sync::atomic::Ordering::SeqCst)).unwrap();
+        let stale = words[0] == "INCR" && fake.connection() < known;
+        stale.then(|| moved(slot_of(&words[1]), &format!("127.0.0.1:{}", fake.port(me)))).flatten()
+    })
+    .await;
+    let client = connect_with(config(&lab.url())).await;
+    let before = lab.nodes[0].connections();
+    lab.fake.count.store(u64::try_from(before).unwrap(), std::sync::atomic::Ordering::SeqCst);
+    let calls = (0..20).map(|n| {
+        let client = client.clone();
+        async move { client.issue(romaine::cmd::<String>("INCR").arg(format!("key:{n}"))).await }
+    });
+    for reply in within(PATIENCE, "the replies", futures_util::future::join_all(calls)).await {
+        assert_eq!(reply.unwrap(), "OK");
+    }
+    let dialled = lab.nodes[0].connections() - before;
+    assert!((1..=4).contains(&dialled), "{dialled} connections for one change");
+    client.close().await;
+}
+
+// Case 107
+#[tokio::test]
+async fn what_cannot_be_served_yet_is_waited_for_within_the_deadline() {
+    for refusal in [
+        "TRYAGAIN Multiple keys request during rehashing of slot",
+        "CLUSTERDOWN The cluster is down",
+        "CLUSTERDOWN Hash slot not served",
+        "LOADING Redis is loading the dataset in memory",
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    ] {
+        let lab = FakeCluster::start(1, move |fake, _, words| {
+            (words[0] == "INCR" && fake.next() < 5).then(|| format!("-{refusal}\r\n"))
+        })
+        .await;
+        let client = connect_with(config(&lab.url())).await;
+        let reply = client.issue(romaine::cmd::<String>("INCR").arg("key"));
+        assert_eq!(within(PATIENCE, refusal, reply).await.unwrap(), "OK");
+        lab.fake.count.store(0, std::sync::atomic::Ordering::SeqCst);
+        let began = now();
+        let limit = Duration::from_millis(60);
+        let error = client.issue(romaine::cmd::<String>("INCR").arg("key")).timeout(limit).await.unwrap_err();
+        assert!(matches!(error.delivery(), Delivery::Refused | Delivery::NotSent), "{error:?}");
+        assert!(now() - began < Duration::from_secs(2), "{refusal}: {:?}", now() - began);
+        client.close().await;
+    }
+}
+
+// The guide: a pipeline keeps its order within a slot.
+#[tokio::test]
+async fn commands_of_a_pipeline_keep_their_order_within_a_slot_when_they_are_refused_for_now() {
+    let lab = FakeCluster::start(1, |fake, _, words| {
+        (words[0] == "SET" && fake.next() < 60).then(|| "-CLUSTERDOWN The cluster is down\r\n".to_owned())
+    })
+    .await;
+    let client = connect_with(config(&lab.url())).await;
+    let mut pipeline = client.pipeline();
+    let tickets: Vec<_> = (0..40).map(|n| pipeline.set("{a}key", n)).collect();
+    let mut replies = within(PATIENCE, "the replies", pipeline.execute()).await.unwrap();
+    for ticket in tickets {
+        replies.take(ticket).unwrap();
+    }
+    let sent = lab.received(0, "SET");
+    let served: Vec<u64> = sent[60..].iter().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    let mut sorted = served.clone();
+    sorted.sort_unstable();
+    assert_eq!(served, sorted);
+    client.close().await;
+}
