@@ -69,14 +69,17 @@ async fn drive(server: Arc<Server>, circuit: Arc<Circuit>, socket: crate::socket
                 state.client_id = identity.client_id;
                 state.run_id = identity.run_id.as_deref().map(Arc::from);
             }
-            server.tell(Event::Activated { lane, node: node.clone(), client_id: identity.client_id });
+            // Those that ask for the topology come and go by the dozen; what they learn is told.
+            if lane != Lane::Topology {
+                server.tell(Event::Activated { lane, node: node.clone(), client_id: identity.client_id });
+            }
         }
         Notice::Verdict(romaine_proto::Verdict::Suspect { silent_for }) => {
             server.tell(Event::Suspect { lane, silent_for });
             witness::second_opinion(&server, &circuit);
         }
         Notice::Recovered => server.tell(Event::Recovered { lane }),
-        Notice::Misplaced
+        Notice::Misplaced { .. }
         | Notice::Verdict(_)
         | Notice::Gap { .. }
         | Notice::Resubscribed(_)
@@ -92,7 +95,7 @@ async fn drive(server: Arc<Server>, circuit: Arc<Circuit>, socket: crate::socket
         state.orderly_end = matches!(reason, CloseReason::PeerClosed) && !cut;
     }
     circuit.closed(unwritten, true, &error);
-    if !matches!(reason, CloseReason::Ours) {
+    if !matches!(reason, CloseReason::Ours) && lane != Lane::Topology {
         server.tell(Event::Disconnected { lane, node, cause: error });
     }
 }

@@ -25,7 +25,7 @@ pub enum Lane {
     Exclusive,
     /// A connection to a Sentinel.
     Sentinel,
-    /// A short one that asks who serves what.
+    /// A short one that asks who serves what. Its coming and going is not told.
     Topology,
 }
 

@@ -11,7 +11,7 @@ use super::demo::{Progress, Report, Row};
 use super::host::Host;
 use super::moment::Moment;
 use super::promises::{BACK_WITHIN, Balance, check_delay, check_flow};
-use super::protocol::{Load, NEWS, Observation, Order, Pace};
+use super::protocol::{COUNTER, JOBS, Load, Observation, Order, Pace, SPREAD_KEYS};
 use super::record::Record;
 use super::stage::{Eyes, Remains, Stage};
 use super::subject::Driver;
@@ -26,6 +26,9 @@ const BACK_AT_LAST: Duration = Duration::from_secs(20);
 
 /// How long an old primary may take to become a replica when it is back.
 const DEMOTED_WITHIN: Duration = Duration::from_secs(40);
+
+/// How many slots move.
+const MOVING: usize = 40;
 
 /// Which servers there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +78,7 @@ impl Fault {
             (Self::Frozen, _) => "primary frozen (SIGSTOP), a replica promoted",
             (Self::Ordered, Kind::Sentinel) => "SENTINEL FAILOVER, the old primary alive",
             (Self::Ordered, Kind::Cluster) => "CLUSTER FAILOVER, the old primary alive",
-            (Self::Moving, _) => "the slot of jobs and of news moved, key by key",
+            (Self::Moving, _) => "40 slots moved key by key, that of jobs among them",
         }
     }
 
@@ -127,17 +130,17 @@ impl Scene {
                 Ok(old)
             }
             Self::Cluster(cluster) => {
-                let old = cluster.primary_of(NEWS).await?;
+                let old = cluster.primary_of(JOBS).await?;
                 match fault {
                     Fault::Killed => old.kill(),
                     Fault::Frozen => old.freeze().await?,
                     Fault::Ordered => {
-                        let replica = cluster.replica_of(NEWS).await?;
+                        let replica = cluster.replica_of(JOBS).await?;
                         cluster.failover(&replica, FailoverKind::Manual).await?;
                     }
                     Fault::Moving => move_slots(cluster, &old).await?,
                 }
-                cluster.wait_for_new_primary(NEWS, old.address()).await?;
+                cluster.wait_for_new_primary(JOBS, old.address()).await?;
                 Ok(old)
             }
         }
@@ -174,10 +177,12 @@ async fn move_slots(cluster: &Cluster, from: &Server) -> anyhow::Result<()> {
     let others = cluster.primaries().await;
     let to = others.iter().find(|node| node.address() != from.address()).context("the cluster has one primary")?;
     let owners = cluster.owners().await;
-    for slot in [slot_of(super::protocol::JOBS), slot_of(NEWS)] {
-        if owners.get(&slot).is_some_and(|owner| owner.address() == from.address()) {
-            cluster.migrate_slot(slot, to).await?;
-        }
+    let mut slots = vec![slot_of(JOBS)];
+    slots.extend((0..SPREAD_KEYS).map(|number| slot_of(&format!("{COUNTER}:{number}"))));
+    slots.retain(|slot| owners.get(slot).is_some_and(|owner| owner.address() == from.address()));
+    slots.dedup();
+    for slot in slots.into_iter().take(MOVING) {
+        cluster.migrate_slot(slot, to).await?;
     }
     Ok(())
 }
@@ -204,8 +209,7 @@ pub async fn run(kind: Kind, progress: mpsc::Sender<Progress>) -> anyhow::Result
     let scene = Scene::set(kind).await?;
     note(scene.url()).await;
     let loads = kind.loads();
-    let mut order = Order::new(scene.url(), Pace::Default, &loads);
-    order.shard = kind == Kind::Cluster;
+    let order = Order::new(scene.url(), Pace::Default, &loads);
     let (tell, mut seen) = mpsc::channel(4_096);
     let forward = progress.clone();
     let mut forwarding = tokio::task::JoinSet::new();

@@ -84,19 +84,12 @@ impl Survey {
 
     /// How things were measured, why they were not, and which promises were broken.
     fn notes(&self, entries: &[&Entry]) -> String {
-        let mut notes = Vec::new();
+        let mut notes = how_measured(entries);
         let mut add = |note: String| {
             if !notes.contains(&note) {
                 notes.push(note);
             }
         };
-        for entry in entries {
-            for measured in entry.runs.iter().filter_map(|run| run.outcome.measured()) {
-                if !measured.note.is_empty() && measured.storm.is_none() {
-                    add(format!("{}: {}", entry.cell.row(), measured.note));
-                }
-            }
-        }
         for entry in entries {
             let name = format!("{} {}, {}", entry.client, config_name(entry.config), entry.cell);
             for run in &entry.runs {
@@ -113,6 +106,25 @@ impl Survey {
         }
         if notes.is_empty() { String::new() } else { format!("\n- {}\n", notes.join("\n- ")) }
     }
+}
+
+/// What was said of how cells were measured, with the rows of which it was said.
+fn how_measured(entries: &[&Entry]) -> Vec<String> {
+    let mut said = Vec::<(String, Vec<String>)>::new();
+    for entry in entries {
+        for measured in entry.runs.iter().filter_map(|run| run.outcome.measured()) {
+            if measured.note.is_empty() || measured.storm.is_some() {
+                continue;
+            }
+            let row = entry.cell.row();
+            match said.iter_mut().find(|(note, _)| *note == measured.note) {
+                Some((_, rows)) if rows.contains(&row) => {}
+                Some((_, rows)) => rows.push(row),
+                None => said.push((measured.note.clone(), vec![row])),
+            }
+        }
+    }
+    said.into_iter().map(|(note, rows)| format!("{}: {note}", rows.join(", "))).collect()
 }
 
 fn one_line(text: &str) -> String {
