@@ -49,6 +49,7 @@ impl Admin {
                 stream.set_read_timeout(Some(PATIENCE))?;
                 Box::new(stream)
             }
+            Address::Cluster(_) => bail!("{address} is several servers"),
         };
         Ok(Self { stream: BufReader::new(stream) })
     }
@@ -65,14 +66,31 @@ impl Admin {
 
     /// The value of `field` in a section of INFO.
     pub(crate) fn info(&mut self, section: &str, field: &str) -> Result<String> {
-        let Reply::Bulk(text) = self.command(&["INFO", section])? else { bail!("INFO is not a bulk string") };
+        self.field(&["INFO", section], field)
+    }
+
+    /// The value of `field` in CLUSTER INFO.
+    pub(crate) fn cluster_info(&mut self, field: &str) -> Result<String> {
+        self.field(&["CLUSTER", "INFO"], field)
+    }
+
+    fn field(&mut self, command: &[&str], field: &str) -> Result<String> {
+        let name = command.join(" ");
+        let Reply::Bulk(text) = self.command(command)? else { bail!("{name} is not a bulk string") };
         let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        value.map(str::to_owned).with_context(|| format!("no {field} in INFO {section}"))
+        value.map(|value| value.trim().to_owned()).with_context(|| format!("no {field} in {name}"))
+    }
+
+    /// The keys of this server that match a pattern.
+    pub(crate) fn keys(&mut self, pattern: &str) -> Result<Vec<String>> {
+        let Reply::Array(keys) = self.command(&["KEYS", pattern])? else { bail!("KEYS is not an array") };
+        let key = |reply| if let Reply::Bulk(key) = reply { Ok(key) } else { bail!("KEYS: {reply:?}") };
+        keys.into_iter().map(key).collect()
     }
 
     /// How many clients wait in a blocking command.
     pub(crate) fn blocked_clients(&mut self) -> Result<usize> {
-        Ok(self.info("clients", "blocked_clients")?.trim().parse()?)
+        Ok(self.info("clients", "blocked_clients")?.parse()?)
     }
 
     /// How many clients are subscribed to `channel`.

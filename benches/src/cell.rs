@@ -7,6 +7,7 @@ mod blocked;
 mod closed_loop;
 mod delivery;
 mod operation;
+mod slow_shard;
 
 use std::{hint, path::PathBuf, time::Duration};
 
@@ -19,7 +20,11 @@ use tokio::runtime::{Builder, Runtime};
 use crate::peer::Romaine;
 use crate::{
     address::Address,
-    peer::{Bare, Block, Fred, Peer, PeerName, Redis1, Redis2, Rustis, Subscribe},
+    data,
+    peer::{
+        Bare, Block, Fred, Peer, PeerName, Redis1Cluster, Redis1Single, Redis2, Redis2Cluster, Redis2NoTimeout,
+        Redis2Timeout, Rustis, Subscribe,
+    },
     sample::Sample,
     usage,
     workload::{Action, Workload},
@@ -100,6 +105,22 @@ pub(crate) enum Measure {
         #[arg(long)]
         settle_ms: u64,
     },
+    /// GETs of keys all over a cluster.
+    Mixed {
+        /// Tasks that share the client.
+        #[arg(long)]
+        callers: usize,
+    },
+    /// The same, by half of the callers, before and while the cluster's last primary, on which the other half calls, is
+    /// frozen.
+    SlowShard {
+        /// Tasks that share the client.
+        #[arg(long)]
+        callers: usize,
+        /// How long it is frozen, and how long calls are measured before that.
+        #[arg(long)]
+        frozen_ms: u64,
+    },
 }
 
 /// A cell, as one process is told it.
@@ -111,7 +132,7 @@ pub(crate) struct CellArgs {
     /// The runtime.
     #[arg(long)]
     pub(crate) runtime: Flavour,
-    /// tcp:HOST:PORT or unix:PATH.
+    /// tcp:HOST:PORT, unix:PATH, or cluster:HOST:PORT,HOST:PORT… with all primaries.
     #[arg(long)]
     pub(crate) address: Address,
     /// Time before the measured window.
@@ -148,14 +169,18 @@ impl CellArgs {
         }
         arguments.extend(match self.measure {
             Measure::Speed { workload, callers } => {
-                ["speed".into(), format!("--workload={}", workload.id()), format!("--callers={callers}")]
+                vec!["speed".into(), format!("--workload={}", workload.id()), format!("--callers={callers}")]
             }
             Measure::Allocations { workload, callers } => {
-                ["allocations".into(), format!("--workload={}", workload.id()), format!("--callers={callers}")]
+                vec!["allocations".into(), format!("--workload={}", workload.id()), format!("--callers={callers}")]
             }
-            Measure::Delivery { messages } => ["delivery".into(), "--messages".into(), messages.to_string()],
+            Measure::Delivery { messages } => vec!["delivery".into(), format!("--messages={messages}")],
             Measure::Blocked { connections, settle_ms } => {
-                ["blocked".into(), format!("--connections={connections}"), format!("--settle-ms={settle_ms}")]
+                vec!["blocked".into(), format!("--connections={connections}"), format!("--settle-ms={settle_ms}")]
+            }
+            Measure::Mixed { callers } => vec!["mixed".into(), format!("--callers={callers}")],
+            Measure::SlowShard { callers, frozen_ms } => {
+                vec!["slow-shard".into(), format!("--callers={callers}"), format!("--frozen-ms={frozen_ms}")]
             }
         });
         arguments
@@ -175,9 +200,11 @@ impl CellArgs {
         match self.peer {
             #[cfg(feature = "romaine")]
             PeerName::Romaine => self.measure_peer::<Romaine>().await,
-            PeerName::Redis1 => self.measure_peer::<Redis1>().await,
-            PeerName::Redis2 => self.measure_peer::<Redis2<true>>().await,
-            PeerName::Redis2NoTimeout => self.measure_peer::<Redis2<false>>().await,
+            PeerName::Redis1 if self.address.is_cluster() => self.measure_peer::<Redis1Cluster>().await,
+            PeerName::Redis1 => self.measure_peer::<Redis1Single>().await,
+            PeerName::Redis2 if self.address.is_cluster() => self.measure_peer::<Redis2<Redis2Cluster>>().await,
+            PeerName::Redis2 => self.measure_peer::<Redis2<Redis2Timeout>>().await,
+            PeerName::Redis2NoTimeout => self.measure_peer::<Redis2<Redis2NoTimeout>>().await,
             PeerName::Fred => self.measure_peer::<Fred>().await,
             PeerName::Rustis => self.measure_peer::<Rustis>().await,
             PeerName::Bare => self.measure_socket::<Bare>().await,
@@ -185,29 +212,30 @@ impl CellArgs {
     }
 
     async fn measure_peer<P: Peer>(&self) -> Result<Sample> {
-        let (workload, callers, count_allocations) = match self.measure {
-            Measure::Speed { workload, callers } => (workload, callers, false),
-            Measure::Allocations { workload, callers } => (workload, callers, true),
-            Measure::Delivery { .. } | Measure::Blocked { .. } => return self.measure_socket::<P>().await,
+        let connect = async || {
+            drop(hint::black_box(Vec::<u8>::with_capacity(LARGEST_FREED_BYTES)));
+            P::connect(&self.address).await.context("connecting")
         };
-        drop(hint::black_box(Vec::<u8>::with_capacity(LARGEST_FREED_BYTES)));
-        let load = closed_loop::Load {
-            callers,
-            commands_per_turn: workload.commands_per_turn(),
-            warm_up: Duration::from_millis(self.warm_up_ms),
-            window: Duration::from_millis(self.window_ms),
-            count_allocations,
-        };
-        let peer = P::connect(&self.address).await.context("connecting")?;
-        match workload.action() {
-            Action::Get(bytes) => closed_loop::measure(peer, operation::Get::new(bytes), load).await,
-            Action::Set(bytes) => closed_loop::measure(peer, operation::Set::new(bytes), load).await,
-            Action::Pipeline(count) => closed_loop::measure(peer, operation::Pipeline::new(count), load).await,
-            Action::Mget => closed_loop::measure(peer, operation::Mget::new(), load).await,
-            Action::Hgetall => closed_loop::measure(peer, operation::Hgetall, load).await,
+        let (warm_up, window) = (Duration::from_millis(self.warm_up_ms), Duration::from_millis(self.window_ms));
+        match self.measure {
+            Measure::Speed { workload, callers } | Measure::Allocations { workload, callers } => {
+                let commands_per_turn = workload.commands_per_turn();
+                let count_allocations = matches!(self.measure, Measure::Allocations { .. });
+                let load = closed_loop::Load { callers, commands_per_turn, warm_up, window, count_allocations };
+                measure_workload(connect().await?, workload, load).await
+            }
+            Measure::Mixed { callers } => {
+                let (commands_per_turn, count_allocations) = (1, false);
+                let load = closed_loop::Load { callers, commands_per_turn, warm_up, window, count_allocations };
+                closed_loop::measure(connect().await?, operation::MixedGet::new(data::mixed_keys()), load).await
+            }
+            Measure::SlowShard { callers, frozen_ms } => {
+                let load = slow_shard::Load { callers, warm_up, window: Duration::from_millis(frozen_ms) };
+                slow_shard::measure(connect().await?, &self.address, load).await
+            }
+            Measure::Delivery { .. } | Measure::Blocked { .. } => self.measure_socket::<P>().await,
         }
     }
-
     async fn measure_socket<S: Subscribe + Block>(&self) -> Result<Sample> {
         match self.measure {
             Measure::Delivery { messages } => {
@@ -216,7 +244,19 @@ impl CellArgs {
             Measure::Blocked { connections, settle_ms } => {
                 blocked::measure::<S>(&self.address, connections, Duration::from_millis(settle_ms)).await
             }
-            Measure::Speed { .. } | Measure::Allocations { .. } => bail!("{} runs no commands", self.peer.label()),
+            Measure::Speed { .. } | Measure::Allocations { .. } | Measure::Mixed { .. } | Measure::SlowShard { .. } => {
+                bail!("{} runs no commands", self.peer.label())
+            }
         }
+    }
+}
+
+async fn measure_workload<P: Peer>(peer: P, workload: Workload, load: closed_loop::Load) -> Result<Sample> {
+    match workload.action() {
+        Action::Get(bytes) => closed_loop::measure(peer, operation::Get::new(bytes), load).await,
+        Action::Set(bytes) => closed_loop::measure(peer, operation::Set::new(bytes), load).await,
+        Action::Pipeline(count) => closed_loop::measure(peer, operation::Pipeline::new(count), load).await,
+        Action::Mget => closed_loop::measure(peer, operation::Mget::new(), load).await,
+        Action::Hgetall => closed_loop::measure(peer, operation::Hgetall, load).await,
     }
 }

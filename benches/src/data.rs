@@ -25,6 +25,18 @@ pub(crate) fn collection_keys() -> Vec<String> {
     (0..COLLECTION_LENGTH).map(|at| format!("bench:item:{at:04}")).collect()
 }
 
+/// How many keys the mixed GETs go through.
+const MIXED_KEYS: usize = 3_000;
+/// Size of their values.
+pub(crate) const MIXED_VALUE_BYTES: usize = 16;
+/// All of them, for KEYS.
+pub(crate) const MIXED_PATTERN: &str = "bench:key:*";
+
+/// The keys of the mixed GETs: 16 bytes each, spread over all slots of a cluster.
+pub(crate) fn mixed_keys() -> Vec<String> {
+    (0..MIXED_KEYS).map(|at| format!("bench:key:{at:06}")).collect()
+}
+
 /// A value of this size.
 pub(crate) fn value(bytes: usize) -> String {
     "v".repeat(bytes)

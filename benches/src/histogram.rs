@@ -25,10 +25,34 @@ impl Histogram {
 
     /// Counts one latency.
     pub(crate) fn record(&self, latency: Duration) {
-        let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        self.add(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX), 1);
+    }
+
+    fn add(&self, nanoseconds: u64, count: u64) {
         if let Some(bucket) = self.buckets.get(index(nanoseconds)) {
-            bucket.fetch_add(1, Relaxed);
+            bucket.fetch_add(count, Relaxed);
         }
+    }
+
+    /// How many latencies were counted.
+    pub(crate) fn count(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.load(Relaxed)).sum()
+    }
+
+    /// The same with the calls that were not made because their caller waited: whoever calls every `interval` and waits five
+    /// times as long would have made four more calls meanwhile, each a little less late than the one before.
+    pub(crate) fn with_omitted(&self, interval: Duration) -> Self {
+        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let completed = Self::new();
+        for (at, bucket) in self.buckets.iter().enumerate() {
+            let count = bucket.load(Relaxed);
+            let mut late = (count > 0).then(|| middle(at as u64));
+            while let Some(nanoseconds) = late {
+                completed.add(nanoseconds, count);
+                late = nanoseconds.checked_sub(interval).filter(|rest| *rest >= interval);
+            }
+        }
+        completed
     }
 
     /// The latency in microseconds below which `share` (0 to 1) of all lie. `None` while nothing is recorded.
@@ -40,7 +64,7 @@ impl Histogram {
         for (at, count) in counts.iter().enumerate() {
             seen += count;
             if *count > 0 && seen as f64 >= wanted {
-                return Some(middle(at as u64) / 1_000.0);
+                return Some(middle(at as u64) as f64 / 1_000.0);
             }
         }
         None
@@ -54,9 +78,9 @@ fn index(nanoseconds: u64) -> usize {
     usize::try_from(at).unwrap_or(usize::MAX).min(BUCKETS - 1)
 }
 
-fn middle(index: u64) -> f64 {
+fn middle(index: u64) -> u64 {
     let (exponent, step) = (index / STEPS, index % STEPS);
-    ((STEPS + step) << exponent) as f64 + (1_u64 << exponent) as f64 / 2.0
+    ((STEPS + step) << exponent) + (1 << exponent) / 2
 }
 
 #[cfg(test)]
@@ -73,6 +97,20 @@ mod tests {
             let found = histogram.quantile_us(share).unwrap();
             assert!((found / expected - 1.0).abs() < 0.03, "{share}: {found}");
         }
+    }
+
+    #[test]
+    fn who_waits_long_would_have_called_more_often() {
+        let histogram = Histogram::new();
+        for _ in 0..999 {
+            histogram.record(Duration::from_micros(10));
+        }
+        histogram.record(Duration::from_millis(10));
+        assert!(histogram.quantile_us(0.99).unwrap() < 11.0);
+
+        let completed = histogram.with_omitted(Duration::from_micros(10));
+        assert!((completed.count() as f64 / 2_000.0 - 1.0).abs() < 0.02, "{}", completed.count());
+        assert!((completed.quantile_us(0.75).unwrap() / 5_000.0 - 1.0).abs() < 0.05);
     }
 
     #[test]

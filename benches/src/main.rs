@@ -75,6 +75,8 @@ mod tests {
             vec!["allocations", "--workload=mget", "--callers=4"],
             vec!["delivery", "--messages=64"],
             vec!["blocked", "--connections=1000", "--settle-ms=300"],
+            vec!["mixed", "--callers=64"],
+            vec!["slow-shard", "--callers=64", "--frozen-ms=1000"],
         ] {
             let Command::Cell(cell) = Cli::parse_from(common.iter().chain(&measure)).command else {
                 panic!("not a cell")

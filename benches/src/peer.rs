@@ -20,10 +20,16 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "romaine")]
 pub(crate) use self::romaine::Romaine;
-pub(crate) use self::{bare::Bare, fred::Fred, redis1::Redis1, redis2::Redis2, rustis::Rustis};
+pub(crate) use self::{
+    bare::Bare,
+    fred::Fred,
+    redis1::{Redis1Cluster, Redis1Single},
+    redis2::{Cluster as Redis2Cluster, NoTimeout as Redis2NoTimeout, Redis2, Timeout as Redis2Timeout},
+    rustis::Rustis,
+};
 use crate::address::Address;
 
-/// One connection, cloned into every task that shares it.
+/// One connection (or one to each node of a cluster), cloned into every task that shares it.
 pub(crate) trait Peer: Subscribe + Block + Clone + Send + 'static {
     /// Connects with the settings the client's own documentation recommends for throughput.
     fn connect(address: &Address) -> impl Future<Output = Result<Self>> + Send;
@@ -80,6 +86,11 @@ pub(crate) trait Block: 'static {
     fn brpop(lane: Self::Lane, key: &str) -> impl Future<Output = Result<()>> + Send;
 }
 
+/// The nodes of a cluster as redis-rs is told them.
+fn node_urls(address: &Address) -> Vec<String> {
+    address.nodes().iter().map(|node| node.url("redis+unix", "redis-cluster")).collect()
+}
+
 /// The clients by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -105,6 +116,11 @@ impl PeerName {
     /// The clients measured when none are named.
     pub(crate) fn defaults() -> Vec<Self> {
         Self::value_variants().iter().copied().filter(|name| *name != Self::Bare).collect()
+    }
+
+    /// Whether it can be measured on a cluster. redis-rs has no response time-out there, so it is measured once.
+    pub(crate) fn knows_clusters(self) -> bool {
+        !matches!(self, Self::Bare | Self::Redis2NoTimeout)
     }
 
     /// Whether this is a client that romaine is compared with.

@@ -1,5 +1,6 @@
 //! A whole comparison: which cells, in which order, and what becomes of the figures.
 
+mod cluster;
 mod contestant;
 mod machine;
 mod markdown;
@@ -7,6 +8,7 @@ mod plan;
 mod reference;
 mod report;
 mod server;
+mod servers;
 
 use std::{
     fs,
@@ -23,7 +25,7 @@ use self::{
     machine::Machine,
     plan::{Cell, Plan},
     report::{CellReport, Report},
-    server::Server,
+    servers::Servers,
 };
 use crate::{cell::Flavour, peer::PeerName, usage};
 
@@ -37,6 +39,9 @@ pub(crate) enum Transport {
     Tcp,
     /// A unix socket.
     Unix,
+    /// The loopback interface, to all nodes of a cluster: `--cluster`.
+    #[value(skip)]
+    Cluster,
 }
 
 impl Transport {
@@ -45,6 +50,7 @@ impl Transport {
         match self {
             Self::Tcp => "tcp",
             Self::Unix => "unix",
+            Self::Cluster => "cluster",
         }
     }
 }
@@ -52,6 +58,10 @@ impl Transport {
 /// What to compare.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
+    /// Measure the clients on a cluster of three primaries: GETs of keys all over it, and calls to two of the primaries while
+    /// the third is frozen.
+    #[arg(long, conflicts_with = "transport")]
+    pub(crate) cluster: bool,
     /// Fewer cells, shorter windows and three repetitions: under three minutes.
     #[arg(long)]
     pub(crate) quick: bool,
@@ -64,7 +74,8 @@ pub(crate) struct RunArgs {
     /// Clients; all by default.
     #[arg(long, value_delimiter = ',')]
     pub(crate) peers: Vec<PeerName>,
-    /// Workloads by name, and `pubsub`, `blocked`, `allocs`; by default all (with --quick, a choice).
+    /// Workloads by name, and `pubsub`, `blocked`, `allocs`; with --cluster, `mixed` and `slow-shard`. By default all (with
+    /// --quick, a choice).
     #[arg(long, value_delimiter = ',', value_parser = plan::topics())]
     pub(crate) workloads: Vec<String>,
     /// Only cells with these numbers of callers.
@@ -76,6 +87,9 @@ pub(crate) struct RunArgs {
     /// Transports; both by default (with --quick, only tcp).
     #[arg(long, value_delimiter = ',')]
     pub(crate) transport: Vec<Transport>,
+    /// How long a primary is frozen (and measured before that) in `slow-shard`; 3000 by default (with --quick, 1000).
+    #[arg(long, requires = "cluster")]
+    pub(crate) frozen_ms: Option<u64>,
     /// Repetitions; 5 by default (with --quick, 3).
     #[arg(long)]
     pub(crate) runs: Option<usize>,
@@ -89,11 +103,11 @@ pub(crate) fn run(arguments: &RunArgs) -> Result<()> {
     ctrlc::set_handler(|| INTERRUPTED.store(true, Relaxed)).context("signal handler")?;
     usage::raise_open_files_limit()?;
     let plan = Plan::new(arguments)?;
-    let server = Server::start(arguments.pin)?;
-    let machine = Machine::describe(&server)?;
-    eprintln!("{} cells; {} on port {}", plan.cells.len(), machine.server, server.port());
+    let servers = Servers::start(arguments)?;
+    let machine = Machine::describe(&servers)?;
+    eprintln!("{} cells; {}", plan.cells.len(), machine.server);
 
-    let arena = Arena::new(&server, &plan, arguments.pin)?;
+    let arena = Arena::new(&servers, &plan, arguments.pin)?;
     let started = Instant::now();
     let mut cells = Vec::with_capacity(plan.cells.len());
     for (at, cell) in plan.cells.iter().enumerate() {
@@ -101,7 +115,7 @@ pub(crate) fn run(arguments: &RunArgs) -> Result<()> {
         eprintln!("[{:>3}/{} {:>4.0} s] {}", at + 1, plan.cells.len(), started.elapsed().as_secs_f64(), report.line());
         cells.push(report);
     }
-    drop(server);
+    drop(servers);
 
     let seconds = started.elapsed().as_secs_f64();
     let report = Report::new(machine, &plan, cells, seconds);

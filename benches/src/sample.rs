@@ -45,4 +45,23 @@ sample! {
     setup_s,
     /// Threads of the process at the end.
     threads,
+    /// Calls to the healthy primaries per second, before one primary was frozen.
+    before_ops_per_s,
+    /// The same while it was frozen.
+    frozen_ops_per_s,
+    /// The latter over the former.
+    frozen_ops_ratio,
+    /// 99th percentile of the latency of calls to the healthy primaries, before one was frozen, in microseconds; calls that
+    /// waiting callers did not make included.
+    before_p99_us,
+    /// The same while it was frozen.
+    frozen_p99_us,
+    /// The latter over the former.
+    frozen_p99_ratio,
+    /// The longest call to a healthy primary while another one was frozen, in microseconds.
+    frozen_longest_us,
+    /// Calls to the healthy primaries that failed while another one was frozen.
+    frozen_failed,
+    /// Calls to the frozen primary that ended with an error while it was frozen.
+    frozen_given_up,
 }

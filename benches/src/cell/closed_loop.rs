@@ -61,7 +61,12 @@ pub(super) async fn measure<P: Peer, O: Operation>(peer: P, operation: O, load: 
     }
     let callers: Vec<_> = (0..load.callers)
         .map(|at| {
-            tokio::spawn(call(peer.clone(), operation.clone(), Arc::clone(&board), timed_turns(at, load.callers)))
+            tokio::spawn(call(
+                peer.clone(),
+                operation.for_caller(at),
+                Arc::clone(&board),
+                timed_turns(at, load.callers),
+            ))
         })
         .collect();
 
@@ -100,7 +105,7 @@ fn timed_turns(at: usize, callers: usize) -> (usize, usize) {
 /// One caller. Returns how many of its turns ended inside the window.
 async fn call<P: Peer, O: Operation>(
     mut peer: P,
-    operation: O,
+    mut operation: O,
     board: Arc<Board>,
     (mut turn, turns_per_timed): (usize, usize),
 ) -> Result<u64> {

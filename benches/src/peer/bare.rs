@@ -32,6 +32,7 @@ impl Socket {
                 Ok(Self::Tcp(stream))
             }
             Address::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+            Address::Cluster(_) => bail!("a bare socket knows no cluster"),
         }
     }
 

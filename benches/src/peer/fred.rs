@@ -32,12 +32,18 @@ pub(super) const LABEL: &str = "fred 10.1.0";
 /// The largest capacity tried in our earlier measurements; it still loses messages at times.
 const BROADCAST_CAPACITY: usize = 65_536;
 
-/// A client with one connection.
+/// A client with one connection, or one to each node of a cluster.
 #[derive(Clone)]
 pub(crate) struct Fred(Client);
 
+/// A cluster's first node with the others as parameters, as fred wants it.
+fn url(address: &Address) -> String {
+    let url = address.url("redis+unix", "redis-cluster");
+    if address.is_cluster() { url.replacen(',', "?node=", 1).replace(',', "&node=") } else { url }
+}
+
 async fn client(address: &Address, performance: PerformanceConfig) -> Result<Client> {
-    let client = Builder::from_config(Config::from_url(&address.url("redis+unix"))?)
+    let client = Builder::from_config(Config::from_url(&url(address))?)
         .with_connection_config(|config| config.tcp = TcpConfig { nodelay: Some(true), ..TcpConfig::default() })
         .set_performance_config(performance)
         .build()?;

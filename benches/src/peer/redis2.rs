@@ -1,19 +1,25 @@
-//! redis-rs 2.0.0-rc.2, `MultiplexedConnection`, with and without its response time-out.
+//! redis-rs 2.0.0-rc.2, `MultiplexedConnection`, with and without its response time-out, and `ClusterConnection` for a
+//! cluster.
 //!
 //! Settings: the crate's front page says of `MultiplexedConnection` that connection pooling is not necessary for it. TCP_NODELAY is on
 //! by default. `AsyncConnectionConfig::set_pipeline_buffer_size`: "consider increasing this value for high-concurrency
 //! scenarios". `set_write_backpressure_boundary`: "a larger threshold lets the buffer reach a stable capacity and batch
 //! larger writes". The default response time-out of 500 ms costs a timer per command, 6-11 % of the client's processor
-//! time; `Redis2<false>` is without it, the fastest redis-rs there is.
+//! time; `NoTimeout` is without it, the fastest redis-rs there is.
+//!
+//! The `ClusterConnection` has the same setting for the write boundary, none for its queue of 100, and no response time-out
+//! by default.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, future::Future};
 
 use anyhow::Result;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use redis2::{
     AsyncCommands as _, AsyncConnectionConfig, Client,
-    aio::{MultiplexedConnection, PubSubStream},
+    aio::{ConnectionLike, MultiplexedConnection, PubSubStream},
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
 };
 
 use super::{Block, Delivery, Peer, Subscribe, Subscription};
@@ -28,24 +34,70 @@ pub(super) const LABEL_NO_TIMEOUT: &str = "redis-rs 2.0.0-rc.2 no timeout";
 const PIPELINE_BUFFER_SIZE: usize = 1_024;
 const WRITE_BACKPRESSURE_BOUNDARY: usize = 64 * 1_024;
 
-/// A multiplexed connection, with the default response time-out or without any.
+/// A connection of one of the three kinds.
 #[derive(Clone)]
-pub(crate) struct Redis2<const TIMEOUT: bool>(MultiplexedConnection);
+pub(crate) struct Redis2<K: Kind>(K::Connection);
+
+/// What the kinds differ in.
+pub(crate) trait Kind: Clone + Send + 'static {
+    type Connection: ConnectionLike + Clone + Send + Sync + 'static;
+
+    fn open(address: &Address) -> impl Future<Output = Result<Self::Connection>> + Send;
+}
+
+/// A multiplexed connection with the default response time-out.
+#[derive(Clone)]
+pub(crate) enum Timeout {}
+
+/// A multiplexed connection without any.
+#[derive(Clone)]
+pub(crate) enum NoTimeout {}
+
+/// The connection to a cluster.
+#[derive(Clone)]
+pub(crate) enum Cluster {}
+
+impl Kind for Timeout {
+    type Connection = MultiplexedConnection;
+
+    async fn open(address: &Address) -> Result<Self::Connection> {
+        Ok(client(address)?.get_multiplexed_async_connection_with_config(&config()).await?)
+    }
+}
+
+impl Kind for NoTimeout {
+    type Connection = MultiplexedConnection;
+
+    async fn open(address: &Address) -> Result<Self::Connection> {
+        let config = config().set_response_timeout(None);
+        Ok(client(address)?.get_multiplexed_async_connection_with_config(&config).await?)
+    }
+}
+
+impl Kind for Cluster {
+    type Connection = ClusterConnection;
+
+    async fn open(address: &Address) -> Result<Self::Connection> {
+        let client = ClusterClient::builder(super::node_urls(address))
+            .write_backpressure_boundary(WRITE_BACKPRESSURE_BOUNDARY)
+            .build()?;
+        Ok(client.get_async_connection().await?)
+    }
+}
 
 fn client(address: &Address) -> Result<Client> {
-    Ok(Client::open(address.url("redis+unix"))?)
+    Ok(Client::open(address.url("redis+unix", "redis-cluster"))?)
 }
 
-fn config(timeout: bool) -> AsyncConnectionConfig {
-    let config = AsyncConnectionConfig::new()
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
         .set_pipeline_buffer_size(PIPELINE_BUFFER_SIZE)
-        .set_write_backpressure_boundary(WRITE_BACKPRESSURE_BOUNDARY);
-    if timeout { config } else { config.set_response_timeout(None) }
+        .set_write_backpressure_boundary(WRITE_BACKPRESSURE_BOUNDARY)
 }
 
-impl<const TIMEOUT: bool> Peer for Redis2<TIMEOUT> {
+impl<K: Kind> Peer for Redis2<K> {
     async fn connect(address: &Address) -> Result<Self> {
-        Ok(Self(client(address)?.get_multiplexed_async_connection_with_config(&config(TIMEOUT)).await?))
+        Ok(Self(K::open(address).await?))
     }
 
     async fn get(&mut self, key: &str) -> Result<usize> {
@@ -77,7 +129,7 @@ impl<const TIMEOUT: bool> Peer for Redis2<TIMEOUT> {
     }
 }
 
-impl<const TIMEOUT: bool> Subscribe for Redis2<TIMEOUT> {
+impl<K: Kind> Subscribe for Redis2<K> {
     type Subscription = PubSubStream;
 
     async fn subscribe(address: &Address, channel: &str) -> Result<Self::Subscription> {
@@ -96,7 +148,7 @@ impl Subscription for PubSubStream {
     }
 }
 
-impl<const TIMEOUT: bool> Block for Redis2<TIMEOUT> {
+impl<K: Kind> Block for Redis2<K> {
     type Lane = MultiplexedConnection;
 
     async fn open_lane(address: &Address) -> Result<Self::Lane> {

@@ -15,13 +15,13 @@ use crate::address::Address;
 /// Name; the version is the revision of this repository.
 pub(super) const LABEL: &str = "romaine";
 
-/// A client with one connection.
+/// A client with one connection, or one to each node of a cluster.
 #[derive(Clone)]
 pub(crate) struct Romaine(Client);
 
 impl Peer for Romaine {
     async fn connect(address: &Address) -> Result<Self> {
-        Ok(Self(Client::connect(&address.url("redis+unix")).await?))
+        Ok(Self(Client::connect(&address.url("redis+unix", "redis-cluster")).await?))
     }
 
     async fn get(&mut self, key: &str) -> Result<usize> {
@@ -67,7 +67,7 @@ impl Subscribe for Romaine {
     type Subscription = RomaineSubscription;
 
     async fn subscribe(address: &Address, channel: &str) -> Result<Self::Subscription> {
-        let client = Client::connect(&address.url("redis+unix")).await?;
+        let client = Client::connect(&address.url("redis+unix", "redis-cluster")).await?;
         let messages = client.subscribe([channel]).await?;
         Ok(RomaineSubscription { _client: client, messages })
     }
@@ -92,7 +92,8 @@ impl Block for Romaine {
 
     async fn open_lane(address: &Address) -> Result<Self::Lane> {
         // Boxed: a lane's task must not carry the room for connecting a client that only the first one connects.
-        let client = Box::pin(BLOCKING.get_or_try_init(|| Client::connect(address.url("redis+unix")))).await?;
+        let client =
+            Box::pin(BLOCKING.get_or_try_init(|| Client::connect(address.url("redis+unix", "redis-cluster")))).await?;
         Ok(client.clone())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Settings: the defaults, which its documentation gives as the fast ones: TCP_NODELAY on, and `max_messages_per_wave` 48
 //! ("the optimum is flat between 32 and 128", docs of `Config`). RESP3 is its only protocol. Values are read as
-//! `BulkString`, its bytes type. Without the default feature `server-tests`, which only concerns its own tests.
+//! `BulkString`, its bytes type. A cluster has no settings for throughput. Without the default feature `server-tests`, which only concerns its own tests.
 
 use std::collections::HashMap;
 
@@ -21,13 +21,13 @@ use crate::address::Address;
 /// Name and version.
 pub(super) const LABEL: &str = "rustis 0.27.2";
 
-/// A multiplexed client.
+/// A multiplexed client, of one server or of a cluster.
 #[derive(Clone)]
 pub(crate) struct Rustis(Client);
 
 impl Peer for Rustis {
     async fn connect(address: &Address) -> Result<Self> {
-        Ok(Self(Client::connect(address.url("unix")).await?))
+        Ok(Self(Client::connect(address.url("unix", "redis+cluster")).await?))
     }
 
     async fn get(&mut self, key: &str) -> Result<usize> {
@@ -71,7 +71,7 @@ impl Subscribe for Rustis {
     type Subscription = RustisSubscription;
 
     async fn subscribe(address: &Address, channel: &str) -> Result<Self::Subscription> {
-        let client = Client::connect(address.url("unix")).await?;
+        let client = Client::connect(address.url("unix", "redis+cluster")).await?;
         let messages = client.subscribe(channel).await?;
         Ok(RustisSubscription { _client: client, messages })
     }
@@ -90,7 +90,7 @@ impl Block for Rustis {
     type Lane = ExclusiveClient;
 
     async fn open_lane(address: &Address) -> Result<Self::Lane> {
-        Ok(ExclusiveClient::connect(address.url("unix")).await?)
+        Ok(ExclusiveClient::connect(address.url("unix", "redis+cluster")).await?)
     }
 
     async fn brpop(lane: Self::Lane, key: &str) -> Result<()> {

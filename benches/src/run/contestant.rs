@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::{
     plan::{Cell, Plan},
     reference::Reference,
-    server::{CLIENT_CPU, Server, pinned},
+    server::{CLIENT_CPU, pinned},
+    servers::Servers,
 };
 use crate::{
     cell::{CellArgs, Measure},
@@ -59,9 +60,9 @@ impl Contestant {
     }
 }
 
-/// The server, and all that a measurement needs besides.
+/// The servers, and all that a measurement needs besides.
 pub(super) struct Arena<'a> {
-    server: &'a Server,
+    servers: &'a Servers,
     plan: &'a Plan,
     program: PathBuf,
     reference: Reference,
@@ -70,20 +71,26 @@ pub(super) struct Arena<'a> {
 
 impl<'a> Arena<'a> {
     /// Prepares.
-    pub(super) fn new(server: &'a Server, plan: &'a Plan, pin: bool) -> Result<Self> {
+    pub(super) fn new(servers: &'a Servers, plan: &'a Plan, pin: bool) -> Result<Self> {
         let program = env::current_exe().context("path of this program")?;
-        let reference = Reference::new(server.redis_benchmark().to_owned(), plan.window, pin);
-        Ok(Self { server, plan, program, reference, pin })
+        let reference = Reference::new(servers.redis_benchmark()?.to_owned(), plan.window, pin);
+        Ok(Self { servers, plan, program, reference, pin })
     }
 
     /// One measurement.
     pub(super) fn measure(&self, cell: &Cell, contestant: Contestant) -> Result<Sample> {
         match (contestant, cell.measure) {
             (Contestant::RedisBenchmark, Measure::Speed { workload, callers }) => {
-                self.reference.measure(self.server.address(cell.transport), workload, callers)
+                self.reference.measure(self.servers.address(cell.transport)?, workload, callers)
             }
             (Contestant::RedisBenchmark, _) => anyhow::bail!("redis-benchmark has no {}", cell.topic()),
-            (Contestant::Client(peer), _) => self.measure_client(cell, peer),
+            (Contestant::Client(peer), _) => {
+                let outcome = self.measure_client(cell, peer);
+                if matches!(cell.measure, Measure::SlowShard { .. }) {
+                    self.servers.recover()?;
+                }
+                outcome
+            }
         }
     }
 
@@ -91,10 +98,10 @@ impl<'a> Arena<'a> {
         let arguments = CellArgs {
             peer,
             runtime: cell.runtime,
-            address: self.server.address(cell.transport).clone(),
+            address: self.servers.address(cell.transport)?.clone(),
             warm_up_ms: u64::try_from(self.plan.warm_up.as_millis())?,
             window_ms: u64::try_from(self.plan.window.as_millis())?,
-            redis_benchmark: self.server.redis_benchmark().to_owned(),
+            redis_benchmark: self.servers.redis_benchmark()?.to_owned(),
             json: true,
             measure: cell.measure,
         };

@@ -5,7 +5,7 @@ use std::{env, fs, process::Command, thread, time::SystemTime};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::server::Server;
+use super::servers::Servers;
 
 /// The conditions of a run.
 #[derive(Debug, Serialize)]
@@ -34,14 +34,14 @@ pub(super) struct Machine {
 
 impl Machine {
     /// Looks around.
-    pub(super) fn describe(server: &Server) -> Result<Self> {
+    pub(super) fn describe(servers: &Servers) -> Result<Self> {
         Ok(Self {
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             command: env::args().collect::<Vec<_>>().join(" "),
             cpu: read_line("/proc/cpuinfo", "model name").unwrap_or_else(unknown),
             cpus: thread::available_parallelism()?.get(),
             kernel: output("uname", &["-sr"]).unwrap_or_else(unknown),
-            server: format!("redis-server {}", server.version()),
+            server: servers.description()?,
             rustc: output("rustc", &["--version"]).unwrap_or_else(unknown),
             tokio: locked_version("tokio").map_or_else(unknown, |version| format!("tokio {version}")),
             revision: output("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"])

@@ -13,14 +13,16 @@ pub(super) fn render(report: &Report) -> String {
     let mut page = String::new();
     conditions(&mut page, report);
     for (runtime, transport) in settings(report) {
-        let cells = || {
-            let chosen = report.cells.iter().filter(move |cell| (cell.runtime, cell.transport) == (runtime, transport));
-            chosen.filter(|cell| cell.entries.iter().any(|entry| entry.median.ops_per_s.is_some()))
+        let cells = |figure: fn(&Sample) -> Option<f64>| -> Vec<&CellReport> {
+            let chosen = report.cells.iter().filter(|cell| (cell.runtime, cell.transport) == (runtime, transport));
+            chosen.filter(|cell| cell.entries.iter().any(|entry| figure(&entry.median).is_some())).collect()
         };
+        let (speed, slow_shard) = (cells(|median| median.ops_per_s), cells(|median| median.before_ops_per_s));
         let name = if runtime == "ct" { "current_thread" } else { "multi_thread, 2 workers" };
-        if cells().next().is_some() {
+        if !speed.is_empty() || !slow_shard.is_empty() {
             let _ = write!(page, "\n## {name}, {transport}\n");
-            speed_tables(&mut page, &cells().collect::<Vec<_>>());
+            speed_tables(&mut page, &speed);
+            slow_shard_tables(&mut page, &slow_shard);
         }
     }
     topic_table(&mut page, report, "allocs", "Allocations per command (bytes allocated per command)", |median| {
@@ -40,7 +42,11 @@ pub(super) fn brief(median: &Sample) -> String {
     let speed = median.ops_per_s.zip(median.cpu_us_per_op).map(|(ops, cpu)| format!("{} {} µs", rate(ops), time(cpu)));
     let allocations = || median.allocations_per_op.map(|calls| format!("{calls:.1} allocations"));
     let memory = || median.rss_kib_per_connection.map(|rss| format!("{rss:.1} KiB"));
-    speed.or_else(allocations).or_else(memory).unwrap_or_else(|| "-".to_owned())
+    let slow_shard = || {
+        let (p99, ops) = (median.frozen_p99_ratio?, median.frozen_ops_ratio?);
+        Some(format!("p99 ×{p99:.2} calls/s ×{ops:.2}"))
+    };
+    speed.or_else(slow_shard).or_else(allocations).or_else(memory).unwrap_or_else(|| "-".to_owned())
 }
 
 fn conditions(page: &mut String, report: &Report) {
@@ -50,8 +56,7 @@ fn conditions(page: &mut String, report: &Report) {
         "# Comparison of {}\n\n`{}`\n\n{} ({} cpus), {}, load {} at the start; {}, {}, {}; revision {}.\n\
          Medians of {} runs, {} ms each after {} ms of warm-up; every run in a process of its own, all contestants in turn, \
          every second time in reverse. The whole took {:.0} s. Ratios are taken run by run, then their median. \
-         The best rival is the client other than romaine with the best median that lost nothing and failed nowhere. \
-         The reference is redis-benchmark with one connection and as deep a pipeline; of pubsub and blocked it is a bare socket.\n",
+         The best rival is the client other than romaine with the best median that lost nothing and failed nowhere. {}\n",
         machine.date,
         machine.command,
         machine.cpu,
@@ -66,8 +71,15 @@ fn conditions(page: &mut String, report: &Report) {
         report.window_ms,
         report.warm_up_ms,
         report.seconds,
+        if report.cells.iter().all(|cell| cell.transport == "cluster") { OF_A_CLUSTER } else { OF_THE_REFERENCE },
     );
 }
+
+const OF_THE_REFERENCE: &str = "The reference is redis-benchmark with one connection and as deep a pipeline; of pubsub and \
+                                blocked it is a bare socket.";
+const OF_A_CLUSTER: &str = "Of slow-shard, half of the callers go through the keys of the primary that is frozen (SIGSTOP), the \
+                            others, which are measured, through all other keys; its p99 counts the calls that a waiting \
+                            caller would have made meanwhile, and calls that had not ended.";
 
 /// Runtimes and transports, each pair once, in order.
 fn settings(report: &Report) -> Vec<(&'static str, &'static str)> {
@@ -82,7 +94,8 @@ fn settings(report: &Report) -> Vec<(&'static str, &'static str)> {
 }
 
 fn speed_tables(page: &mut String, cells: &[&CellReport]) {
-    table(page, "operations/s (ratio to the reference)", cells, |entry| {
+    let title = if has_reference(cells) { "operations/s (ratio to the reference)" } else { "operations/s" };
+    table(page, title, cells, |entry| {
         let ops = rate(entry.median.ops_per_s?);
         let ratio = entry.ratios.ops_to_reference.filter(|_| !entry.contestant.is_reference());
         let lost =
@@ -99,6 +112,25 @@ fn speed_tables(page: &mut String, cells: &[&CellReport]) {
     });
     table(page, "latency p50 / p99, µs", cells, |entry| {
         Some(format!("{} / {}", time(entry.median.p50_us?), time(entry.median.p99_us?)))
+    });
+}
+
+fn slow_shard_tables(page: &mut String, cells: &[&CellReport]) {
+    let ms = cells.iter().find_map(|cell| cell.frozen_ms).unwrap_or_default();
+    let windows = format!("{ms} ms before, {ms} ms with one primary frozen");
+    let latency = "p99 of calls to the other primaries, µs, before → while frozen (ratio) · longest call while frozen";
+    table(page, &format!("{windows}: {latency}"), cells, |entry| {
+        let (before, frozen) = (entry.median.before_p99_us?, entry.median.frozen_p99_us?);
+        let (ratio, longest) = (entry.median.frozen_p99_ratio?, entry.median.frozen_longest_us?);
+        Some(format!("{} → {} ({ratio:.2}) · {}", time(before), time(frozen), time(longest)))
+    });
+    let throughput = "calls/s to the other primaries, before → while frozen (ratio) · failed while frozen · calls to the \
+                      frozen one given up";
+    table(page, &format!("{windows}: {throughput}"), cells, |entry| {
+        let (before, frozen) = (entry.median.before_ops_per_s?, entry.median.frozen_ops_per_s?);
+        let (ratio, failed) = (entry.median.frozen_ops_ratio?, entry.median.frozen_failed?);
+        let given_up = entry.median.frozen_given_up?;
+        Some(format!("{} → {} ({ratio:.2}) · {failed:.0} · {given_up:.0}", rate(before), rate(frozen)))
     });
 }
 
@@ -124,27 +156,37 @@ fn table(page: &mut String, title: &str, cells: &[&CellReport], figure: impl Fn(
             columns.push(entry.contestant);
         }
     }
-    let rows: Vec<Vec<String>> = cells.iter().map(|cell| row(cell, &columns, &figure)).collect();
+    let rows: Vec<Vec<String>> = cells.iter().map(|cell| row(cell, &columns, has_reference(cells), &figure)).collect();
     if rows.iter().all(|row| row.iter().all(|value| value == NOTHING)) {
         return;
     }
-    let _ = write!(page, "\n{title}\n\n| cell | reference |");
+    let reference = if has_reference(cells) { " reference |" } else { "" };
+    let _ = write!(page, "\n{title}\n\n| cell |{reference}");
     for column in &columns {
         let _ = write!(page, " {} |", column.label());
     }
-    let _ = write!(page, "\n|---|---|{}\n", "---|".repeat(columns.len()));
+    let _ = write!(page, "\n|---|{}\n", "---|".repeat(rows.first().map_or(0, Vec::len)));
     for (cell, row) in cells.iter().zip(rows) {
         let _ = writeln!(page, "| {} | {} |", cell.title(), row.join(" | "));
     }
 }
 
+fn has_reference(cells: &[&CellReport]) -> bool {
+    cells.iter().flat_map(|cell| &cell.entries).any(|entry| entry.contestant.is_reference())
+}
+
 const NOTHING: &str = "-";
 
-fn row(cell: &CellReport, columns: &[Contestant], figure: impl Fn(&Entry) -> Option<String>) -> Vec<String> {
+fn row(
+    cell: &CellReport,
+    columns: &[Contestant],
+    has_reference: bool,
+    figure: impl Fn(&Entry) -> Option<String>,
+) -> Vec<String> {
     let text = |entry: Option<&Entry>| entry.and_then(&figure).unwrap_or_else(|| NOTHING.to_owned());
     let reference = cell.entries.iter().find(|entry| entry.contestant.is_reference());
     let clients = columns.iter().map(|column| cell.entries.iter().find(|entry| entry.contestant == *column));
-    [reference].into_iter().chain(clients).map(text).collect()
+    has_reference.then_some(reference).into_iter().chain(clients).map(text).collect()
 }
 
 fn errors(page: &mut String, report: &Report) {

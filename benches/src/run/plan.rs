@@ -15,6 +15,8 @@ use crate::{
 const PUBSUB: &str = "pubsub";
 const BLOCKED: &str = "blocked";
 const ALLOCS: &str = "allocs";
+const MIXED: &str = "mixed";
+const SLOW_SHARD: &str = "slow-shard";
 
 /// One cell, for all contestants.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,8 @@ impl Cell {
             Measure::Allocations { .. } => ALLOCS,
             Measure::Delivery { .. } => PUBSUB,
             Measure::Blocked { .. } => BLOCKED,
+            Measure::Mixed { .. } => MIXED,
+            Measure::SlowShard { .. } => SLOW_SHARD,
         }
     }
 
@@ -48,6 +52,7 @@ impl Cell {
             }
             Measure::Delivery { .. } => (None, 1),
             Measure::Blocked { connections, .. } => (None, connections),
+            Measure::Mixed { callers } | Measure::SlowShard { callers, .. } => (None, callers),
         }
     }
 }
@@ -69,7 +74,11 @@ pub(super) struct Plan {
 
 /// All names that `--workloads` knows.
 pub(super) fn topics() -> PossibleValuesParser {
-    Workload::value_variants().iter().map(|workload| workload.id()).chain([PUBSUB, BLOCKED, ALLOCS]).into()
+    Workload::value_variants()
+        .iter()
+        .map(|workload| workload.id())
+        .chain([PUBSUB, BLOCKED, ALLOCS, MIXED, SLOW_SHARD])
+        .into()
 }
 
 /// What is asked for, with the defaults filled in.
@@ -90,12 +99,19 @@ impl Plan {
             transports: or(&arguments.transport, if quick { &[Transport::Tcp] } else { Transport::value_variants() }),
             runs: arguments.runs.unwrap_or(if quick { 3 } else { 5 }),
         };
-        let cells = [selection.speed_and_delivery(), selection.blocked(), selection.allocations()].concat();
+        let cells = if arguments.cluster {
+            selection.cluster()
+        } else {
+            [selection.speed_and_delivery(), selection.blocked(), selection.allocations()].concat()
+        };
         ensure!(!cells.is_empty(), "nothing to measure: no cell is of the chosen workloads and callers");
+        let mut peers = or(&arguments.peers, &PeerName::defaults());
+        peers.retain(|peer| !arguments.cluster || peer.knows_clusters());
+        ensure!(!peers.is_empty(), "nothing to measure: none of the chosen clients is one for a cluster");
         let (warm_up_ms, window_ms) = if quick { (80, 200) } else { (120, 400) };
         Ok(Self {
             cells,
-            peers: or(&arguments.peers, &PeerName::defaults()),
+            peers,
             runs: selection.runs,
             warm_up: Duration::from_millis(warm_up_ms),
             window: Duration::from_millis(window_ms),
@@ -107,7 +123,7 @@ impl Plan {
         let reference = match cell.measure {
             Measure::Speed { .. } => Some(Contestant::RedisBenchmark),
             Measure::Delivery { .. } | Measure::Blocked { .. } => Some(Contestant::Client(PeerName::Bare)),
-            Measure::Allocations { .. } => None,
+            Measure::Allocations { .. } | Measure::Mixed { .. } | Measure::SlowShard { .. } => None,
         };
         let clients = self.peers.iter().filter(|peer| **peer != PeerName::Bare);
         reference.into_iter().chain(clients.map(|peer| Contestant::Client(*peer))).collect()
@@ -176,6 +192,22 @@ impl Selection<'_> {
         self.once(&measures, 1)
     }
 
+    /// How many callers make a difference: a client's one task for all nodes, if it has one, fills up with them.
+    fn cluster(&self) -> Vec<Cell> {
+        let quick = self.arguments.quick;
+        let frozen_ms = self.arguments.frozen_ms.unwrap_or(if quick { 1_000 } else { 3_000 });
+        let slow: &[usize] = if quick { &[64] } else { &[64, 1_024] };
+        let mixed = [1, 64, 256, 1_024].map(|callers| Measure::Mixed { callers });
+        let slow = slow.iter().map(|callers| Measure::SlowShard { callers: *callers, frozen_ms });
+        let mut cells = Vec::new();
+        for runtime in &self.runtimes {
+            let cell = |measure| Cell { measure, runtime: *runtime, transport: Transport::Cluster, runs: self.runs };
+            cells.extend(mixed.into_iter().chain(slow.clone()).map(cell));
+        }
+        cells.retain(|cell| self.wants(cell.topic(), true) && self.wants_callers(cell.detail().1));
+        cells
+    }
+
     fn once(&self, measures: &[Measure], runs: usize) -> Vec<Cell> {
         let (Some(runtime), Some(transport)) = (self.runtimes.first(), self.transports.first()) else {
             return Vec::new();
@@ -187,4 +219,38 @@ impl Selection<'_> {
 
 fn or<T: Copy>(chosen: &[T], default: &[T]) -> Vec<T> {
     if chosen.is_empty() { default.to_vec() } else { chosen.to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::{Cli, Command};
+
+    fn plan(arguments: &[&str]) -> Result<Plan> {
+        let Command::Run(run) = Cli::parse_from(["romaine-bench", "run"].iter().chain(arguments)).command else {
+            panic!("not a run")
+        };
+        Plan::new(&run)
+    }
+
+    #[test]
+    fn a_cluster_is_measured_by_the_clients_that_know_clusters_and_without_a_reference() {
+        let plan = plan(&["--cluster", "--callers=64", "--runtime=ct"]).unwrap();
+        assert_eq!(plan.cells.iter().map(Cell::topic).collect::<Vec<_>>(), [MIXED, SLOW_SHARD]);
+        for cell in &plan.cells {
+            let contestants = plan.contestants(cell);
+            assert!(contestants.contains(&Contestant::Client(PeerName::Rustis)));
+            assert!(!contestants.contains(&Contestant::Client(PeerName::Redis2NoTimeout)));
+            assert!(!contestants.iter().any(|contestant| contestant.is_reference()));
+        }
+    }
+
+    #[test]
+    fn what_only_a_cluster_or_only_a_single_server_has_is_nothing_to_measure_on_the_other() {
+        assert!(plan(&["--workloads=mixed,slow-shard"]).is_err());
+        assert!(plan(&["--cluster", "--workloads=get16,pubsub"]).is_err());
+        assert!(plan(&["--cluster", "--peers=redis2-no-timeout"]).is_err());
+    }
 }

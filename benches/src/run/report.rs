@@ -8,7 +8,7 @@ use super::{
     machine::Machine,
     plan::{Cell, Plan},
 };
-use crate::{sample::Sample, stats::median};
+use crate::{cell::Measure, sample::Sample, stats::median};
 
 /// All that was measured.
 #[derive(Debug, Serialize)]
@@ -43,12 +43,15 @@ impl Report {
 /// One cell.
 #[derive(Debug, Serialize)]
 pub(super) struct CellReport {
-    /// Name of the workload, or `pubsub`, `blocked`, `allocs`.
+    /// Name of the workload, or `pubsub`, `blocked`, `allocs`, `mixed`, `slow-shard`.
     pub(super) topic: &'static str,
     /// The workload, if there is one.
     pub(super) workload: Option<&'static str>,
     /// Callers, or connections.
     pub(super) callers: usize,
+    /// How long a primary was frozen, and how long it was measured before that, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) frozen_ms: Option<u64>,
     /// The clients' runtime.
     pub(super) runtime: &'static str,
     /// The way to the server.
@@ -110,6 +113,7 @@ impl CellReport {
             topic: cell.topic(),
             workload: workload.map(|workload| workload.id()),
             callers,
+            frozen_ms: if let Measure::SlowShard { frozen_ms, .. } = cell.measure { Some(frozen_ms) } else { None },
             runtime: cell.runtime.id(),
             transport: cell.transport.id(),
             fastest_rival: None,
@@ -200,12 +204,7 @@ impl CellReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        cell::{Flavour, Measure},
-        peer::PeerName,
-        run::Transport,
-        workload::Workload,
-    };
+    use crate::{cell::Flavour, peer::PeerName, run::Transport, workload::Workload};
 
     fn sample(ops_per_s: f64, cpu_us_per_op: f64, lost: Option<f64>) -> Result<Sample> {
         Ok(Sample { ops_per_s: Some(ops_per_s), cpu_us_per_op: Some(cpu_us_per_op), lost, ..Sample::default() })

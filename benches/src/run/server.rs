@@ -1,4 +1,4 @@
-//! The redis-server of a run.
+//! The redis-server of a run, or one of its cluster.
 
 use std::{
     env,
@@ -10,9 +10,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::Transport;
 use crate::{
     address::Address,
     admin::{Admin, Reply},
@@ -29,11 +29,28 @@ pub(super) const CLIENT_CPU: usize = 1;
 const UP_WITHIN: Duration = Duration::from_secs(10);
 /// Another process may take the free port first.
 const START_ATTEMPTS: usize = 3;
+/// Many free ports have no bus port above them.
+const PORT_ATTEMPTS: usize = 200;
 const HOST: &str = "127.0.0.1";
 /// Enough for the blocked connections of a full run.
 const MAX_CLIENTS: &str = "12000";
+/// With a node time-out far longer than any cell, a frozen node is never declared to have failed.
+const CLUSTER_OPTIONS: &[&str] =
+    &["--cluster-enabled", "yes", "--cluster-announce-ip", HOST, "--cluster-node-timeout", "120000"];
 
-/// A running server with the data of the workloads. Stopped when dropped.
+/// The port of a cluster node's bus lies so far above its own.
+const BUS_PORT_OFFSET: u16 = 10_000;
+
+/// What a server is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// All workloads, alone.
+    Alone,
+    /// A node of a cluster that has yet to be formed.
+    ClusterNode,
+}
+
+/// A running server. Stopped when dropped.
 pub(super) struct Server {
     process: Child,
     port: u16,
@@ -58,12 +75,13 @@ pub(super) fn pinned(program: &Path, cpu: Option<usize>) -> Command {
 }
 
 impl Server {
-    /// Starts `$ROMAINE_REDIS_SERVER`, or the redis-server in the path, on a free port.
-    pub(super) fn start(pin: bool) -> Result<Self> {
+    /// Starts `$ROMAINE_REDIS_SERVER`, or the redis-server in the path, on a free port. One that is alone has the data of the
+    /// workloads.
+    pub(super) fn start(role: Role, pin: bool) -> Result<Self> {
         let program = PathBuf::from(env::var_os("ROMAINE_REDIS_SERVER").unwrap_or_else(|| "redis-server".into()));
         let mut failure = None;
         for _ in 0..START_ATTEMPTS {
-            match Self::start_once(&program, pin) {
+            match Self::start_once(&program, role, pin) {
                 Ok(server) => return Ok(server),
                 Err(error) => failure = Some(error),
             }
@@ -71,9 +89,9 @@ impl Server {
         failure.map_or_else(|| bail!("not started"), Err).context("starting redis-server")
     }
 
-    fn start_once(program: &Path, pin: bool) -> Result<Self> {
+    fn start_once(program: &Path, role: Role, pin: bool) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("romaine-bench-").tempdir()?;
-        let port = TcpListener::bind((HOST, 0))?.local_addr()?.port();
+        let port = free_port(role)?;
         let socket = directory.path().join("redis.sock");
         let process = pinned(program, pin.then_some(SERVER_CPU))
             .args(["--bind", HOST, "--port", &port.to_string(), "--unixsocket"])
@@ -81,6 +99,7 @@ impl Server {
             .arg("--dir")
             .arg(directory.path())
             .args(["--save", "", "--appendonly", "no", "--maxclients", MAX_CLIENTS, "--loglevel", "warning"])
+            .args(if role == Role::ClusterNode { CLUSTER_OPTIONS } else { &[] })
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -96,22 +115,31 @@ impl Server {
             _directory: directory,
         };
         let mut admin = server.wait_until_up()?;
-        server.version = admin.info("server", "redis_version")?.trim().to_owned();
-        data::seed(&mut admin, Workload::string_sizes())?;
+        server.version = admin.info("server", "redis_version")?;
+        if role == Role::Alone {
+            data::seed(&mut admin, Workload::string_sizes())?;
+        }
         Ok(server)
     }
 
-    /// The address to reach it by.
-    pub(super) fn address(&self, transport: Transport) -> &Address {
-        match transport {
-            Transport::Tcp => &self.tcp,
-            Transport::Unix => &self.unix,
-        }
+    /// The address to reach it by over TCP.
+    pub(super) fn tcp(&self) -> &Address {
+        &self.tcp
     }
 
-    /// Its port.
-    pub(super) fn port(&self) -> u16 {
-        self.port
+    /// The address of its unix socket.
+    pub(super) fn unix(&self) -> &Address {
+        &self.unix
+    }
+
+    /// Its host and port.
+    pub(super) fn host_and_port(&self) -> (String, u16) {
+        (HOST.to_owned(), self.port)
+    }
+
+    /// Its process.
+    pub(super) fn process(&self) -> Result<Pid> {
+        Ok(Pid::from_raw(self.process.id().try_into()?))
     }
 
     /// Its version.
@@ -149,6 +177,18 @@ impl Drop for Server {
         let _gone = self.process.kill();
         let _status = self.process.wait();
     }
+}
+
+/// A port that nobody listens on; for a node of a cluster one whose bus port is free as well.
+fn free_port(role: Role) -> Result<u16> {
+    for _ in 0..PORT_ATTEMPTS {
+        let port = TcpListener::bind((HOST, 0))?.local_addr()?.port();
+        let bus = port.checked_add(BUS_PORT_OFFSET);
+        if role == Role::Alone || bus.is_some_and(|bus| TcpListener::bind((HOST, bus)).is_ok()) {
+            return Ok(port);
+        }
+    }
+    bail!("no free port with another {BUS_PORT_OFFSET} above it")
 }
 
 /// The redis-benchmark in the directory of the server if there is one, or else in the path.
