@@ -1,0 +1,52 @@
+-- Lets go of a unique key, if it is still this job's.
+local function release(unique_key, id)
+  if unique_key ~= '' and redis.call('HGET', unique, unique_key) == id then
+    redis.call('HDEL', unique, unique_key)
+  end
+end
+
+-- The unique key in a record.
+local function unique_of(record)
+  local _, unique_key = struct.unpack(NAMES, record, NAMES_AT)
+  return unique_key
+end
+
+-- Ends a job for good. What stays is the memory of its id, and its result if it has one.
+local function erase(id, unique_key)
+  redis.call('ZREM', leases, id)
+  redis.call('ZREM', delayed, id)
+  redis.call('ZREM', dead, id)
+  redis.call('HDEL', jobs, id)
+  redis.call('HDEL', states, id)
+  redis.call('HDEL', errors, id)
+  redis.call('SREM', cancels, id)
+  release(unique_key, id)
+end
+
+-- To the dead letters.
+local function bury(id, priority, attempts, most, why, unique_key, now)
+  redis.call('ZREM', leases, id)
+  redis.call('ZREM', delayed, id)
+  redis.call('ZADD', dead, now, id)
+  redis.call('HSET', states, id, priority .. ':' .. attempts .. ':' .. most .. ':x')
+  redis.call('HSET', errors, id, why)
+  redis.call('SREM', cancels, id)
+  release(unique_key, id)
+end
+
+-- Remembers finished ids for a while, in two sets that take turns: seen0 is written, seen1 is the one before.
+local function remember(ids, seen_at, now, window, most)
+  if #ids == 0 then return end
+  local fresh = not seen_at or now - seen_at > window or redis.call('SCARD', seen0) >= most
+  if fresh then
+    if redis.call('EXISTS', seen0) == 1 then redis.call('RENAME', seen0, seen1) end
+    redis.call('HSET', meta, 'seen_at', now)
+  end
+  redis.call('SADD', seen0, unpack(ids))
+  if fresh then redis.call('PEXPIRE', seen0, 3 * window) end
+end
+
+-- One element in the bell wakes one blocked consumer; more than one would wake them for nothing.
+local function ring()
+  if redis.call('LLEN', bell) == 0 then redis.call('RPUSH', bell, '1') end
+end

@@ -1,0 +1,270 @@
+-- A worker's turn: reports what it finished, sweeps what is due, claims what it has room for. One call.
+-- ARGV 1 consumer, 2 nonce, 3 lease, 4 how many at most, 5 and 6 within what time it is heard of again when it holds
+-- nothing and when it holds something, 7 and 8 how long and how many finished ids are remembered, 9 dead letters at most,
+-- 10 and 11 how long and how many results are kept, 12 how many it holds, 13 number of plain acknowledgements; these as
+-- pairs id, state; then reports as op, id, state, unique key, a, b:
+-- A done, S done with result b, R again after a ms because of b, X dead because of b, G given back unharmed.
+-- Answers: the time; ms until something is due, or -1; 1 paused, 2 rate, 4 cap, 8 more waits; the ids that were not this
+-- worker's any more; the jobs as id, state, record, last error.
+local SWEEP, CHUNK, CHUNK_BYTES, POPS = 100, 64, 16777216, 12
+local consumer, nonce, lease, want = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local window, window_most = tonumber(ARGV[7]), tonumber(ARGV[8])
+local now = clock()
+local setting = redis.call('HMGET', meta, 'paused', 'seen_at', 'cap', 'rate', 'burst', 'tokens', 'tokens_at')
+local lost, finished, counts = {}, {}, {}
+local released = false
+
+local function count(name, by) counts[name] = (counts[name] or 0) + by end
+
+local function keep_result(id, result)
+  redis.call('HSET', results, id, result)
+  redis.call('ZADD', results_until, now + tonumber(ARGV[10]), id)
+  local excess = redis.call('ZCARD', results_until) - tonumber(ARGV[11])
+  if excess > 0 then
+    local oldest = redis.call('ZRANGE', results_until, 0, math.min(excess, SWEEP) - 1)
+    redis.call('ZREM', results_until, unpack(oldest))
+    redis.call('HDEL', results, unpack(oldest))
+  end
+  redis.pcall('PUBLISH', results .. ':ready', id)
+end
+
+local function to_dead(id, priority, attempts, most, why, unique_key)
+  bury(id, priority, attempts, most, why, unique_key, now)
+  count('dead', 1)
+  keep_result(id, 'x' .. why)
+  local excess = redis.call('ZCARD', dead) - tonumber(ARGV[9])
+  if excess > 0 then
+    for _, oldest in ipairs(redis.call('ZRANGE', dead, 0, math.min(excess, SWEEP) - 1)) do
+      erase(oldest, '')
+      finished[#finished + 1] = oldest
+      count('dropped', 1)
+    end
+  end
+end
+
+-- Back among the waiting: at the front what was interrupted, at the end what was delayed.
+local function wait_again(id, priority, attempts, most, since, front)
+  local list = ({high, normal, low})[priority + 1]
+  redis.call(front and 'LPUSH' or 'RPUSH', list, id)
+  redis.call('HSET', states, id, priority .. ':' .. attempts .. ':' .. most .. ':w' .. since)
+  released = true
+end
+
+local function cancelled(id, unique_key)
+  erase(id, unique_key)
+  finished[#finished + 1] = id
+  count('cancelled', 1)
+end
+
+local function report(op, id, state, unique_key, a, b)
+  if redis.call('HGET', states, id) ~= state then
+    lost[#lost + 1] = id
+    return
+  end
+  local priority, attempts, most = parts(state)
+  if op == 'A' or op == 'S' then
+    erase(id, unique_key)
+    finished[#finished + 1] = id
+    count('done', 1)
+    if op == 'S' then keep_result(id, 'k' .. b) end
+  elseif redis.call('SISMEMBER', cancels, id) == 1 then
+    cancelled(id, unique_key)
+  elseif op == 'X' or (op == 'R' and attempts >= most) then
+    to_dead(id, priority, attempts, most, b, unique_key)
+  elseif op == 'R' then
+    redis.call('ZREM', leases, id)
+    redis.call('HSET', errors, id, b)
+    count('retried', 1)
+    if tonumber(a) > 0 then
+      redis.call('ZADD', delayed, now + tonumber(a), id)
+      redis.call('HSET', states, id, priority .. ':' .. attempts .. ':' .. most .. ':d')
+    else
+      wait_again(id, priority, attempts, most, now, false)
+    end
+  else
+    redis.call('ZREM', leases, id)
+    count('given_back', 1)
+    wait_again(id, priority, attempts - 1, most, now, true)
+  end
+end
+
+local cursor = 14
+local acknowledged = tonumber(ARGV[13])
+if acknowledged > 0 then
+  local ids, ours = {}, {}
+  for i = 1, acknowledged do ids[i] = ARGV[12 + 2 * i] end
+  local found = redis.call('HMGET', states, unpack(ids))
+  for i = 1, acknowledged do
+    if found[i] == ARGV[13 + 2 * i] then
+      ours[#ours + 1] = ids[i]
+      finished[#finished + 1] = ids[i]
+    else
+      lost[#lost + 1] = ids[i]
+    end
+  end
+  if #ours > 0 then
+    redis.call('ZREM', leases, unpack(ours))
+    redis.call('HDEL', jobs, unpack(ours))
+    redis.call('HDEL', states, unpack(ours))
+    if redis.call('EXISTS', cancels) == 1 then redis.call('SREM', cancels, unpack(ours)) end
+    count('done', #ours)
+  end
+  cursor = cursor + 2 * acknowledged
+end
+while cursor < #ARGV do
+  report(ARGV[cursor], ARGV[cursor + 1], ARGV[cursor + 2], ARGV[cursor + 3], ARGV[cursor + 4], ARGV[cursor + 5])
+  cursor = cursor + 6
+end
+
+-- Leases that ran out: their workers died, or were cut off. The attempt was counted when it was claimed.
+local first = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
+if first[2] and tonumber(first[2]) <= now then
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, SWEEP)) do
+    local state, record = redis.call('HGET', states, id), redis.call('HGET', jobs, id)
+    count('expired_leases', 1)
+    if not state or not record then
+      redis.call('ZREM', leases, id)
+    else
+      local priority, attempts, most = parts(state)
+      if redis.call('SISMEMBER', cancels, id) == 1 then
+        cancelled(id, unique_of(record))
+      elseif attempts >= most then
+        to_dead(id, priority, attempts, most, 'its worker did not report back within the lease', unique_of(record))
+      else
+        redis.call('ZREM', leases, id)
+        wait_again(id, priority, attempts, most, now, true)
+      end
+    end
+  end
+end
+
+-- Delayed jobs that are due.
+local next_due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+if next_due[2] and tonumber(next_due[2]) <= now then
+  local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'WITHSCORES', 'LIMIT', 0, SWEEP)
+  for i = 1, #due, 2 do
+    redis.call('ZREM', delayed, due[i])
+    local state = redis.call('HGET', states, due[i])
+    if state then
+      local priority, attempts, most = parts(state)
+      wait_again(due[i], priority, attempts, most, string.format('%.0f', due[i + 1]), false)
+    end
+  end
+  next_due = redis.call('ZRANGE', delayed, 0, 0, 'WITHSCORES')
+end
+
+-- How many may be claimed.
+local flags, limited_for = 0, -1
+local asked = want
+local paused, cap, rate = setting[1], tonumber(setting[3] or nil), tonumber(setting[4] or nil)
+local tokens
+if paused then
+  flags, want = 1, 0
+end
+if cap then
+  local room = cap - redis.call('ZCARD', leases)
+  if room < want then flags, want = flags + 4, math.max(room, 0) end
+end
+if rate then
+  local burst = tonumber(setting[5])
+  tokens = math.min(burst, tonumber(setting[6] or burst) + math.max(0, now - tonumber(setting[7] or now)) * rate / 1000)
+  if tokens < want then
+    want = math.floor(tokens)
+    limited_for = math.ceil((want + 1 - tokens) * 1000 / rate)
+    flags = flags + 2
+  end
+end
+
+local claims, ghosts, bytes = {}, 0, 0
+
+-- A popped id is claimed only if its job is there and waits: a cancelled one leaves its id behind in the list.
+local function admit(id, record, state)
+  if not record or where(state) ~= WAITS then
+    ghosts = ghosts + 1
+    return
+  end
+  local _, priority, most, _, expires, generation_kind, generation = struct.unpack(HEADER, record)
+  if expires > 0 and expires <= now then
+    erase(id, unique_of(record))
+    finished[#finished + 1] = id
+    count('expired', 1)
+    return
+  end
+  if generation_kind == 1 then
+    local _, unique_key, key = struct.unpack(NAMES, record, NAMES_AT)
+    local newest = redis.call('HGET', generations, key)
+    if newest and tonumber(string.match(newest, '^%d+')) > generation then
+      erase(id, unique_key)
+      finished[#finished + 1] = id
+      count('superseded', 1)
+      return
+    end
+  end
+  local attempts = 0
+  if state then
+    local _
+    _, attempts, most = parts(state)
+  end
+  bytes = bytes + #record
+  claims[#claims + 1] = {id, priority .. ':' .. (attempts + 1) .. ':' .. most .. ':', record, attempts > 0}
+end
+
+local lists, at, pops = {high, normal, low}, 1, 0
+while #claims < want and at <= 3 and pops < POPS and bytes < CHUNK_BYTES do
+  local size = math.min(want - #claims, CHUNK)
+  local ids = redis.call('LPOP', lists[at], size)
+  pops = pops + 1
+  if not ids then
+    at = at + 1
+  else
+    local found, known = redis.call('HMGET', jobs, unpack(ids)), redis.call('HMGET', states, unpack(ids))
+    for i = 1, #ids do admit(ids[i], found[i], known[i]) end
+    if #ids < size then at = at + 1 end
+  end
+end
+
+local claimed = {}
+if #claims > 0 then
+  local token = redis.call('HINCRBY', meta, 'token', #claims) - #claims
+  local new_states, new_leases, until_then = {}, {}, now + lease
+  for i, claim in ipairs(claims) do
+    local id, state = claim[1], claim[2] .. string.format('%.0f', token + i) .. '-' .. nonce .. ':' .. consumer
+    new_states[2 * i - 1], new_states[2 * i] = id, state
+    new_leases[2 * i - 1], new_leases[2 * i] = until_then, id
+    local why = ''
+    if claim[4] then why = redis.call('HGET', errors, id) or '' end
+    claimed[4 * i - 3], claimed[4 * i - 2], claimed[4 * i - 1], claimed[4 * i] = id, state, claim[3], why
+  end
+  redis.call('HSET', states, unpack(new_states))
+  redis.call('ZADD', leases, unpack(new_leases))
+  count('claimed', #claims)
+end
+if rate then redis.call('HSET', meta, 'tokens', tostring(tokens - #claims), 'tokens_at', now) end
+if ghosts > 0 then count('ghosts', -ghosts) end
+if #lost > 0 then count('fenced', #lost) end
+
+-- Whoever leaves work behind wakes the next one; whoever may not claim now wakes nobody.
+local exhausted = at > 3
+if flags == 0 and not exhausted and (#claims == asked or pops == POPS or bytes >= CHUNK_BYTES or released) then
+  if redis.call('EXISTS', high, normal, low) > 0 then
+    flags = 8
+    ring()
+  end
+end
+
+local next_in = limited_for
+local function sooner(score)
+  if score then
+    local left = math.max(0, score - now)
+    if next_in < 0 or left < next_in then next_in = left end
+  end
+end
+sooner(tonumber(next_due[2] or nil))
+if #claims == 0 then
+  sooner(tonumber(redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')[2] or nil))
+end
+remember(finished, tonumber(setting[2] or nil), now, window, window_most)
+for name, by in pairs(counts) do redis.call('HINCRBY', meta, name, by) end
+local held = tonumber(ARGV[12]) + #claims
+redis.call('HSET', consumers, consumer, now .. ':' .. (held > 0 and ARGV[6] or ARGV[5]) .. ':' .. held)
+return {now, next_in, flags, lost, claimed}

@@ -1,0 +1,208 @@
+//! Each script by itself.
+
+use std::time::Duration;
+
+use crate::keys::Key;
+use crate::look::JobInfo;
+use crate::new_job::NewJob;
+use crate::script_tests::{Bench, LEASE, Turn, Turned, elements, words};
+use crate::scripts;
+use crate::status::Status;
+
+fn job(id: &str) -> NewJob {
+    NewJob::new("k", "p").id(id).attempts(2)
+}
+
+#[tokio::test]
+async fn enqueue_rings_one_bell_however_many_jobs_come() {
+    let bench = Bench::new().await;
+    bench.enqueue(vec![job("a"), job("b")]).await;
+    bench.enqueue(vec![job("c")]).await;
+    assert_eq!(bench.number(&["LLEN", bench.key(Key::Bell)]).await, 1);
+}
+
+#[tokio::test]
+async fn enqueue_rings_for_a_delayed_job_only_if_it_is_the_first_to_be_due() {
+    let bench = Bench::new().await;
+    let rung = async |seconds: u64, id: &str| {
+        bench.server.command(&["DEL", bench.key(Key::Bell)]).await.unwrap();
+        bench.enqueue(vec![job(id).delay(Duration::from_secs(seconds))]).await;
+        bench.number(&["LLEN", bench.key(Key::Bell)]).await == 1
+    };
+    assert!(rung(10, "a").await);
+    assert!(!rung(20, "b").await);
+    assert!(rung(5, "c").await);
+}
+
+#[tokio::test]
+async fn enqueue_writes_something_even_when_it_accepts_nothing() {
+    let bench = Bench::new().await;
+    bench.enqueue(vec![job("a")]).await;
+    let before = bench.server.command(&["INFO", "persistence"]).await.unwrap().text();
+    bench.enqueue(vec![job("a")]).await;
+    let after = bench.server.command(&["INFO", "persistence"]).await.unwrap().text();
+    let changes = |info: &str| {
+        let line = info.lines().find(|line| line.starts_with("rdb_changes_since_last_save:")).unwrap();
+        line.split(':').nth(1).unwrap().trim().parse::<u64>().unwrap()
+    };
+    assert!(changes(&after) > changes(&before), "WAIT would count nothing");
+}
+
+#[tokio::test]
+async fn a_turn_says_when_something_is_due() {
+    let mut bench = Bench::new().await;
+    assert_eq!(bench.turn(Turn::default()).await, Turned { next_in: -1, flags: 0, lost: vec![], claims: vec![] });
+    bench.enqueue(vec![job("a").delay(Duration::from_millis(700)), job("b")]).await;
+    assert_eq!(bench.turn(Turn::default()).await.next_in, 700);
+    bench.pass(100).await;
+    // The lease of b ends at 1000, a is due at 700.
+    assert_eq!(bench.turn(Turn::default()).await.next_in, 600);
+    bench.pass(600).await;
+    assert_eq!(bench.turn(Turn::default()).await.claims[0].0, "a");
+    assert_eq!(bench.turn(Turn::default()).await.next_in, 300);
+}
+
+#[tokio::test]
+async fn a_turn_that_leaves_work_behind_passes_the_bell_on() {
+    let bench = Bench::new().await;
+    bench.enqueue((0..5).map(|n| job(&n.to_string())).collect()).await;
+    bench.server.command(&["DEL", bench.key(Key::Bell)]).await.unwrap();
+    assert_eq!(bench.turn(Turn { want: 2, ..Turn::default() }).await.flags, 8);
+    assert_eq!(bench.number(&["LLEN", bench.key(Key::Bell)]).await, 1);
+    bench.server.command(&["DEL", bench.key(Key::Bell)]).await.unwrap();
+    assert_eq!(bench.turn(Turn { want: 10, ..Turn::default() }).await.flags, 0);
+    assert_eq!(bench.number(&["LLEN", bench.key(Key::Bell)]).await, 0);
+}
+
+#[tokio::test]
+async fn a_rate_limit_says_when_to_come_back() {
+    let mut bench = Bench::new().await;
+    bench.run(&scripts::CHANGE_SETTINGS, &words(&["rate", "10", "burst", "2"])).await;
+    bench.enqueue((0..5).map(|n| job(&n.to_string())).collect()).await;
+    let turned = bench.turn(Turn::default()).await;
+    assert_eq!((turned.claims.len(), turned.flags), (2, 2));
+    let turned = bench.turn(Turn::default()).await;
+    assert_eq!((turned.claims.len(), turned.flags, turned.next_in), (0, 2, 100));
+    bench.pass(100).await;
+    assert_eq!(bench.turn(Turn::default()).await.claims.len(), 1);
+}
+
+#[tokio::test]
+async fn dead_letters_beyond_their_number_are_dropped_oldest_first() {
+    let mut bench = Bench::new().await;
+    for id in ["a", "b", "c"] {
+        bench.enqueue(vec![job(id)]).await;
+        let claim = bench.turn(Turn::default()).await.claims.remove(0);
+        let report = [("X", claim.0.as_str(), claim.1.as_str(), "", 0)];
+        bench.turn(Turn { want: 0, dead_max: 2, reports: &report, ..Turn::default() }).await;
+        bench.pass(1).await;
+    }
+    assert_eq!(bench.text(&["ZRANGE", bench.key(Key::Dead), "0", "-1"]).await, ["b", "c"]);
+    assert_eq!(bench.text(&["HKEYS", bench.key(Key::Jobs)]).await.len(), 2);
+}
+
+#[tokio::test]
+async fn extend_tells_lost_renewed_and_cancelled_apart() {
+    let mut bench = Bench::new().await;
+    bench.enqueue(vec![job("a"), job("b")]).await;
+    let claims = bench.turn(Turn::default()).await.claims;
+    bench.run(&scripts::CANCEL, &words(&["b"])).await;
+    bench.pass(LEASE - 1).await;
+    let pulse = async |bench: &Bench| {
+        let mut arguments = words(&["1000"]);
+        arguments.extend(words(&[&claims[0].0, &claims[0].1, &claims[1].0, &claims[1].1, "x", "1:1:1:9-n:c"]));
+        let answers = elements(bench.run(&scripts::EXTEND_LEASES, &arguments).await);
+        answers.iter().map(|answer| answer.as_integer().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(pulse(&bench).await, [1, 2, 0]);
+    bench.pass(LEASE - 1).await;
+    bench.turn(Turn { want: 0, ..Turn::default() }).await;
+    assert_eq!(pulse(&bench).await, [1, 2, 0], "renewed in time");
+    bench.pass(LEASE).await;
+    bench.turn(Turn { want: 0, ..Turn::default() }).await;
+    assert_eq!(pulse(&bench).await, [0, 0, 0], "too late");
+}
+
+#[tokio::test]
+async fn recover_finds_the_jobs_of_a_lost_answer_and_no_others() {
+    let bench = Bench::new().await;
+    bench.enqueue(vec![job("a"), job("b"), job("c")]).await;
+    let lost = bench.turn(Turn { nonce: "x.1", want: 2, ..Turn::default() }).await.claims;
+    bench.turn(Turn { nonce: "x.11", want: 1, ..Turn::default() }).await;
+    let found = elements(bench.run(&scripts::RECOVER_CLAIMS, &words(&["1000", "x.1"])).await);
+    let ids: Vec<&str> = found.chunks(4).map(|job| job[0].as_str().unwrap()).collect();
+    assert_eq!(ids, [lost[0].0.as_str(), lost[1].0.as_str()]);
+    assert_eq!(found[1].as_str(), Some(lost[0].1.as_str()));
+    let none = elements(bench.run(&scripts::RECOVER_CLAIMS, &words(&["1000", "x.2"])).await);
+    assert!(none.is_empty());
+}
+
+#[tokio::test]
+async fn tidy_forgets_old_results_dead_letters_and_consumers() {
+    let mut bench = Bench::new().await;
+    bench.enqueue(vec![job("a").unique("u"), job("b")]).await;
+    let claims = bench.turn(Turn::default()).await.claims;
+    let reports = [
+        ("X", claims[0].0.as_str(), claims[0].1.as_str(), "u", 0),
+        ("S", claims[1].0.as_str(), claims[1].1.as_str(), "", 0),
+    ];
+    bench.turn(Turn { reports: &reports, ..Turn::default() }).await;
+    let tidy = async |bench: &Bench| {
+        let answer = elements(bench.run(&scripts::TIDY, &words(&["100000", "90000"])).await);
+        answer.iter().map(|count| count.as_integer().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(tidy(&bench).await, [0, 0, 0]);
+    bench.pass(60_000).await;
+    assert_eq!(tidy(&bench).await, [2, 0, 0], "results are kept for a minute");
+    bench.pass(40_000).await;
+    assert_eq!(tidy(&bench).await, [0, 1, 1]);
+    let mut left = bench.text(&["KEYS", "rq:*"]).await;
+    left.sort();
+    assert_eq!(left, ["rq:{q}:b", "rq:{q}:f0", "rq:{q}:m"].map(str::to_owned));
+}
+
+#[tokio::test]
+async fn status_counts_by_place_and_looks_past_cancelled_jobs() {
+    let mut bench = Bench::new().await;
+    bench.enqueue(vec![job("a"), job("b"), job("c").delay(Duration::from_secs(5))]).await;
+    bench.pass(250).await;
+    bench.enqueue(vec![job("d")]).await;
+    bench.run(&scripts::CANCEL, &words(&["a"])).await;
+    bench.turn(Turn { want: 1, consumer: "web-1", ..Turn::default() }).await;
+    bench.pass(50).await;
+    let status = Status::decode("q", &bench.run(&scripts::STATUS, &[]).await).unwrap();
+    assert_eq!((status.waiting, status.delayed, status.leased, status.dead), (1, 1, 1, 0));
+    assert_eq!(status.oldest_waiting, Some(Duration::from_millis(50)));
+    assert_eq!(status.next_due, Some(Duration::from_millis(4_700)));
+    let consumer = &status.consumers[0];
+    assert_eq!((consumer.name.as_str(), consumer.held, consumer.last_claim.as_millis()), ("web-1", 1, 50));
+    assert_eq!(consumer.promised, Duration::from_millis(100), "it is busy");
+}
+
+#[tokio::test]
+async fn a_job_that_was_delayed_waits_since_it_was_due_and_not_since_it_was_enqueued() {
+    let mut bench = Bench::new().await;
+    bench.enqueue(vec![job("a").delay(Duration::from_secs(5))]).await;
+    bench.pass(5_200).await;
+    bench.turn(Turn { want: 0, ..Turn::default() }).await;
+    let status = Status::decode("q", &bench.run(&scripts::STATUS, &[]).await).unwrap();
+    assert_eq!(status.oldest_waiting, Some(Duration::from_millis(200)));
+}
+
+#[tokio::test]
+async fn peek_pages_through_every_place() {
+    let bench = Bench::new().await;
+    bench.enqueue((0..250).map(|n| job(&format!("j{n}"))).collect()).await;
+    let ids = async |from: usize| {
+        let arguments = words(&["waiting", &from.to_string(), "100"]);
+        let answer = elements(bench.run(&scripts::PEEK, &arguments).await);
+        let bytes: Vec<bytes::Bytes> = answer
+            .iter()
+            .map(|value| value.as_bytes().cloned().unwrap_or_else(|| value.as_integer().unwrap().to_string().into()))
+            .collect();
+        JobInfo::decode_all(&bytes).unwrap().into_iter().map(|job| job.id).collect::<Vec<_>>()
+    };
+    let (first, last) = (ids(0).await, ids(200).await);
+    assert_eq!((first.len(), first[0].as_str(), first[99].as_str()), (100, "j0", "j99"));
+    assert_eq!((last.len(), last[0].as_str()), (50, "j200"));
+}

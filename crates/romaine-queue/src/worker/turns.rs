@@ -1,0 +1,159 @@
+//! Turns of a worker: when one is taken, and what its answer changes.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use romaine::Delivery;
+
+use crate::clock;
+use crate::error::Result;
+use crate::scripts;
+use crate::worker::engine::{Engine, Phase};
+use crate::worker::stats::add;
+use crate::worker::turn::{self, Answer, Ask, End, Report};
+
+/// Reports in one turn; the rest goes with the next.
+const REPORTS: usize = 512;
+
+/// A turn that came back.
+pub(crate) struct Turned {
+    kind: Kind,
+    asked_at: Instant,
+    want: usize,
+    reports: Vec<Report>,
+    nonces: Vec<String>,
+    result: romaine::Result<Option<Answer>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Turn,
+    Recovery,
+}
+
+impl Engine {
+    /// Takes a turn if there is a reason to.
+    pub(crate) fn start_turn(&mut self, now: Instant) {
+        if self.turn.is_some() || self.is_quiet(now) {
+            return;
+        }
+        if !self.lost_turns.is_empty() {
+            return self.start_recovery(now);
+        }
+        let room = self.room().min(self.settings.claim_max);
+        let want = self.bucket.as_mut().map_or(room, |bucket| bucket.allows(room, now));
+        let overdue = !self.ledger.is_empty() && now >= self.last_turn + self.settings.heartbeat;
+        let claims = want > 0 && self.hungry;
+        let passes_on = self.pass_on && want == 0;
+        if self.reports.is_empty() && !claims && !passes_on && !overdue {
+            return;
+        }
+        self.turns += 1;
+        self.pass_on = false;
+        self.last_turn = now;
+        self.stats.turns.fetch_add(1, Ordering::Relaxed);
+        let nonce = format!("{}.{:x}", self.nonce, self.turns);
+        let later = self.reports.split_off(self.reports.len().min(REPORTS));
+        let reports = std::mem::replace(&mut self.reports, later);
+        let (queue, settings, held) = (self.queue.clone(), self.settings.clone(), self.ledger.len());
+        self.turn = Some(Box::pin(async move {
+            let ask = Ask { settings: &settings, nonce: &nonce, want, held, reports: &reports };
+            let result = turn::take(&queue.client, &queue.keys, &ask).await;
+            Turned { kind: Kind::Turn, asked_at: now, want, reports, nonces: vec![nonce], result }
+        }));
+    }
+
+    fn start_recovery(&mut self, now: Instant) {
+        let nonces = std::mem::take(&mut self.lost_turns);
+        let (queue, lease) = (self.queue.clone(), self.settings.lease);
+        self.turn = Some(Box::pin(async move {
+            let result = turn::recover(&queue.client, &queue.keys, lease, &nonces).await;
+            Turned { kind: Kind::Recovery, asked_at: now, want: 0, reports: Vec::new(), nonces, result }
+        }));
+    }
+
+    /// A turn came back.
+    pub(crate) fn on_turned(&mut self, turned: Turned) -> Result<()> {
+        let Turned { kind, asked_at, want, mut reports, nonces, result } = turned;
+        let error = match result {
+            Ok(Some(answer)) => {
+                self.pauses.reset();
+                if kind == Kind::Recovery {
+                    add(&self.stats.recovered, answer.claims.len());
+                } else {
+                    self.hungry = answer.more || (want > 0 && answer.claims.len() >= want);
+                    self.due_at = answer.next_in.map(|left| clock::now() + left);
+                }
+                self.accept(answer, asked_at);
+                return Ok(());
+            }
+            // A queue of another version, or not a queue: nothing of it is understood, nothing may be dropped.
+            Ok(None) => return Err(turn::nonsense()),
+            Err(error) => error,
+        };
+        // What was reported is reported again: a report that arrived is refused the second time, which does no harm.
+        reports.append(&mut self.reports);
+        self.reports = reports;
+        self.hungry = true;
+        let may_have_claimed = matches!(error.delivery(), Delivery::Unknown | Delivery::Executed) && want > 0;
+        if kind == Kind::Recovery || may_have_claimed {
+            self.lost_turns.extend(nonces);
+        }
+        self.interrupted(&error, "taking a turn")
+    }
+
+    fn accept(&mut self, answer: Answer, asked_at: Instant) {
+        add(&self.stats.fenced, answer.lost.len());
+        add(&self.stats.claimed, answer.claims.len());
+        if let Some(bucket) = &mut self.bucket {
+            bucket.take(answer.claims.len());
+        }
+        for (id, state) in answer.unreadable {
+            let end = End::Again { after: self.settings.lease, why: "its record is of another version".to_owned() };
+            self.reports.push(Report { id, state, unique: String::new(), has_error: true, end });
+        }
+        for claim in answer.claims {
+            if self.ledger.holds(&claim.id) && answer_is_known(self, &claim.id, &claim.state) {
+                continue;
+            }
+            if self.phase == Phase::Working {
+                self.start_job(claim, asked_at);
+            } else {
+                // It came while we were leaving: nobody has started it.
+                add(&self.stats.given_back, 1);
+                let unique = claim.record.unique;
+                let report = Report { id: claim.id, state: claim.state, unique, has_error: true, end: End::GivenBack };
+                self.reports.push(report);
+            }
+        }
+    }
+
+    /// Forgets what is old, now and then.
+    pub(crate) fn start_tidying(&mut self, now: Instant) {
+        if self.tidying.is_some() || now < self.tidy_at || self.is_quiet(now) || self.phase != Phase::Working {
+            return;
+        }
+        self.tidy_at = now + self.settings.tidy_every.mul_f64(0.5 + self.random.f64());
+        let (queue, settings) = (self.queue.clone(), self.settings.clone());
+        self.tidying = Some(Box::pin(async move {
+            let ages = [settings.dead_for, CONSUMER_AGE];
+            let result: romaine::Result<romaine::Value> = scripts::TIDY
+                .run_again(&queue.client, &queue.keys, |command| {
+                    ages.iter()
+                        .fold(command, |command, age| command.arg(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
+                })
+                .await;
+            if let Err(error) = result {
+                tracing::debug!(queue = queue.name(), %error, "tidying failed; it is tried again later");
+            }
+        }));
+    }
+}
+
+/// A consumer that was not heard of for so long is forgotten.
+const CONSUMER_AGE: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
+
+/// Whether this very lease is in hand already.
+fn answer_is_known(engine: &Engine, id: &str, state: &str) -> bool {
+    engine.ledger.renewals().iter().any(|(_, held, token)| held == id && token == state)
+}
