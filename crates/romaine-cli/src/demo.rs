@@ -10,6 +10,7 @@ use romaine_faultlab::scenario::{Calls, Moment, Observation};
 use tokio::sync::mpsc;
 
 use crate::exit::Outcome;
+use crate::out::say;
 use crate::watch::Watch;
 
 /// What `romaine demo` takes.
@@ -64,14 +65,14 @@ pub(crate) async fn run(args: &Args) -> Outcome {
     };
     let (report, ()) = tokio::join!(args.topology.demo(tell), showing);
     let report = report?;
-    println!("\n{}", report.text());
+    say!("\n{}", report.text());
     if let Some(path) = &args.json {
         let mut json = serde_json::to_string_pretty(&report).context("cannot write JSON")?;
         json.push('\n');
         std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let verdict = if report.is_kept() { "every promise was kept" } else { "PROMISES WERE BROKEN" };
-    println!("{verdict} ({:.0} s)", report.took_s);
+    say!("{verdict} ({:.0} s)", report.took_s);
     Ok(report.is_kept())
 }
 

@@ -29,9 +29,30 @@ impl Failure {
         Self { status: 2, error }
     }
 
+    /// The answer is no.
+    pub(crate) fn negative(error: anyhow::Error) -> Self {
+        Self { status: 1, error }
+    }
+
     /// Nobody answers.
     pub(crate) fn unreachable(error: anyhow::Error) -> Self {
         Self { status: 3, error }
+    }
+
+    /// Somebody answers, and refuses.
+    pub(crate) fn refused(error: anyhow::Error) -> Self {
+        Self { status: 4, error }
+    }
+
+    /// The status that an error of the edge's crate stands for.
+    pub(crate) fn edge(error: romaine_edge::Error) -> Self {
+        use romaine_edge::ErrorKind as Kind;
+        match error.kind() {
+            Kind::Usage => Self::usage(error.into()),
+            Kind::Unreachable => Self::unreachable(error.into()),
+            Kind::Refused | Kind::Duplicate => Self::refused(error.into()),
+            _ => Self::internal(error.into()),
+        }
     }
 
     /// The status that an error of the client stands for.

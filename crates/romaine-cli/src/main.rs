@@ -1,10 +1,15 @@
 //! The program `romaine`.
 
+mod agent;
 mod demo;
 mod drive;
 mod exit;
+mod fleet;
 mod matrix;
+mod out;
 mod ping;
+mod queue;
+mod rollout;
 mod watch;
 
 use std::process::ExitCode;
@@ -23,12 +28,20 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// On an edge server that can only dial out: take the jobs of its own queue and run them by a command.
+    Agent(Box<agent::Args>),
     /// Five faults on a real redis-server, under a consumer, a subscriber and 64 callers: what was noticed, what was lost.
     Demo(demo::Args),
+    /// The edges: when they were last heard of, how they are, what they run and what they should.
+    Fleet(fleet::Args),
     /// The fault matrix: each fault under each load, measured.
     Matrix(matrix::Args),
     /// Connect to a server and say who answers, and how fast.
     Ping(ping::Args),
+    /// Work queues: bring work in, look at it, repair.
+    Queue(queue::Args),
+    /// Bring an image to many edges, in waves.
+    Rollout(rollout::Args),
     /// The matrix's line protocol on standard input and output.
     #[command(hide = true)]
     Drive,
@@ -43,9 +56,13 @@ fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match args.command {
+            Command::Agent(args) => agent::run(&args).await,
             Command::Demo(args) => demo::run(&args).await,
+            Command::Fleet(args) => fleet::run(&args).await,
             Command::Matrix(args) => matrix::run(&args).await,
             Command::Ping(args) => ping::run(&args).await,
+            Command::Queue(args) => queue::run(&args).await,
+            Command::Rollout(args) => rollout::run(&args).await,
             Command::Drive => drive::run().await,
         }
     });

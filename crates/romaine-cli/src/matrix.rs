@@ -13,6 +13,7 @@ use romaine_faultlab::scenario::matrix::{
 use tokio::sync::mpsc;
 
 use crate::exit::{Failure, Outcome};
+use crate::out::say;
 use crate::watch::Watch;
 
 /// What `romaine matrix` takes.
@@ -82,7 +83,7 @@ pub(crate) async fn run(args: &Args) -> Outcome {
     let (survey, ()) = tokio::join!(plan.run(tell), show(progress, count));
     let survey = survey?;
     write_all(args, &survey)?;
-    println!("\n{}", summary(&survey));
+    say!("\n{}", summary(&survey));
     Ok(survey.is_kept())
 }
 

@@ -7,6 +7,7 @@ use romaine::commands::*;
 use romaine::{Client, Config};
 
 use crate::exit::{Failure, Outcome};
+use crate::out::say;
 
 /// What `romaine ping` takes.
 #[derive(Debug, clap::Args)]
@@ -54,8 +55,8 @@ pub(crate) async fn run(args: &Args) -> Outcome {
     client.close().await;
     times.sort_unstable();
     let at = |share: f64| times.get(rank(times.len(), share)).copied().unwrap_or_default();
-    println!("{}", describe(&address, about.as_ref()));
-    println!(
+    say!("{}", describe(&address, about.as_ref()));
+    say!(
         "connected in {:.2?}; {} round trips: min {:.2?}, median {:.2?}, p99 {:.2?}, max {:.2?}",
         connected,
         times.len(),

@@ -1,0 +1,16 @@
+-- A sign of life: who speaks for the edge, what it says of itself, and back what is wanted of it.
+-- ARGV: nonce, the nonce of the process before, lease in ms, host, then pairs of field and value.
+-- Answers {1, now, wanted...}, or {0, now, nonce, host, since, renewed, ms left} when another process speaks for it.
+local session, state, desired = KEYS[1], KEYS[2], KEYS[3]
+local nonce, before, lease, host = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local held = redis.call('HMGET', session, 'nonce', 'host', 'since', 'renewed')
+if held[1] and held[1] ~= nonce and (before == '' or held[1] ~= before) then
+  return {0, now, held[1], held[2] or '', held[3] or '', held[4] or '', redis.call('PTTL', session)}
+end
+local since = held[1] == nonce and held[3] or now
+redis.call('HSET', session, 'nonce', nonce, 'host', host, 'since', since, 'renewed', now)
+redis.call('PEXPIRE', session, lease)
+redis.call('HSET', state, 'seen', now, unpack(ARGV, 5))
+return {1, now, redis.call('HGETALL', desired)}

@@ -1,0 +1,215 @@
+//! The agent: takes the jobs of its own queue, and runs them by a command.
+
+pub(crate) mod course;
+pub(crate) mod ledger;
+pub(crate) mod presence;
+pub(crate) mod process;
+mod runs;
+mod shared;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use romaine::{Backoff, Client, Event, Lane};
+use romaine_queue::{Job, Queue, Worker};
+
+pub use course::Repeat;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::health::Probe;
+use crate::hub::Speaker;
+use crate::id::EdgeId;
+use crate::labels::Labels;
+use ledger::{Ledger, Remembered};
+use presence::Presence;
+use shared::Shared;
+
+/// What a result may have in bytes: the end of a handler's output, and what JSON makes of it.
+const RESULT_MAX: usize = 256 * 1024;
+
+/// Longer than a handler that is told to stop can take.
+const CANCEL_GRACE: Duration = Duration::from_secs(12);
+
+/// How long the last words may take.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// What an agent keeps to.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its id.
+    pub id: EdgeId,
+    /// Its labels.
+    pub labels: Labels,
+    /// What runs a job, for `/bin/sh -c`. It reads the job as JSON on its standard input.
+    pub command: String,
+    /// The ledger's file.
+    pub ledger: PathBuf,
+    /// How long a handler may take.
+    pub timeout: Duration,
+    /// Jobs at the same time. Deployments are always one at a time.
+    pub concurrency: usize,
+    /// How often a sign of life is given.
+    pub heartbeat: Duration,
+    /// How long a job is this agent's without a sign of life.
+    pub lease: Duration,
+    /// How long the agent lets handlers end when it is told to end.
+    pub grace: Duration,
+    /// What may be run again.
+    pub repeat: Repeat,
+    /// Its checks.
+    pub probes: Vec<Probe>,
+    /// How often they look.
+    pub health_every: Duration,
+    /// How long one look may take.
+    pub health_limit: Duration,
+    /// How long something that was deployed may take to become healthy.
+    pub settle: Duration,
+    /// The agent's version, for the fleet's table.
+    pub version: String,
+    /// The machine's name, for the fleet's table.
+    pub host: String,
+}
+
+/// Runs an agent until `stop` comes. It dials out only.
+///
+/// # Errors
+/// When the ledger cannot be used, the hub refuses us at the beginning, or another agent uses the id. A hub that is away
+/// is waited for.
+///
+/// # Cancel safety
+/// Dropping the future leaves handlers to be killed and their jobs as begun in the ledger.
+pub async fn run(client: &Client, settings: Settings, stop: impl Future<Output = ()> + Send) -> Result<()> {
+    tokio::pin!(stop);
+    let ledger = Ledger::open(&settings.ledger)?;
+    let name = own_name(&ledger).await?;
+    let before = ledger.fact("session").await?.unwrap_or_default();
+    let nonce = format!("{:016x}", fastrand::u64(..));
+    ledger.keep(vec![("session", nonce.clone())]).await?;
+    let remembered = match ledger.fact(Remembered::FACT).await? {
+        Some(text) => serde_json::from_str(&text).unwrap_or_default(),
+        None => Remembered::default(),
+    };
+    let queue = Queue::new(client, &settings.id.queue())?;
+    let lease = settings.heartbeat * 3;
+    let speaker = Speaker { nonce, before, host: settings.host.clone(), lease };
+    let shared = Arc::new(Shared::new(settings, ledger, remembered));
+    shared.end_leftovers().await?;
+    let mut presence = Presence { client: client.clone(), queue, speaker };
+    tokio::select! {
+        arrived = presence.arrive(&shared) => arrived?,
+        () = &mut stop => return Ok(()),
+    }
+    let id = &shared.settings.id;
+    tracing::info!(%id, queue = presence.queue.name(), "the agent is at work");
+    let mut worker = start_worker(&shared, &presence.queue)?;
+    let outcome = tokio::select! {
+        ended = presence.live(&shared) => ended,
+        ended = presence.send(&shared, &name) => ended,
+        ended = presence::watch(&shared) => ended,
+        ended = worker.ended() => ended.map_err(Error::from),
+        () = tell_events(client) => Ok(()),
+        () = &mut stop => Ok(()),
+    };
+    finish(&shared, &presence, worker, &name, &outcome).await;
+    outcome
+}
+
+async fn finish(shared: &Shared, presence: &Presence, worker: Worker, name: &str, outcome: &Result<()>) {
+    if outcome.is_ok() {
+        tracing::info!(grace = ?shared.settings.grace, "ending: what runs may end within the grace");
+        let limit = shared.settings.grace + CANCEL_GRACE;
+        if tokio::time::timeout(limit, worker.shutdown()).await.is_err() {
+            tracing::warn!("the queue could not be told; its leases end by time");
+        }
+    }
+    shared.stop_all().await;
+    let last_words = async {
+        presence.empty_outbox(shared, name).await?;
+        presence.leave(shared).await
+    };
+    match tokio::time::timeout(LAST_WORDS, last_words).await {
+        Ok(Ok(())) => tracing::info!("ended"),
+        Ok(Err(error)) => tracing::warn!(error = error.full(), "ended; what the hub was not told is told next time"),
+        Err(_late) => tracing::warn!("ended; what the hub was not told is told next time"),
+    }
+}
+
+fn start_worker(shared: &Arc<Shared>, queue: &Queue) -> Result<Worker> {
+    let handler = {
+        let shared = shared.clone();
+        move |job: Job| shared.clone().take(job)
+    };
+    let settings = &shared.settings;
+    let worker = queue
+        .worker(handler)
+        .name(settings.id.as_str())
+        .concurrency(settings.concurrency)
+        .lease(settings.lease)
+        .cancel_grace(CANCEL_GRACE)
+        .shutdown_grace(settings.grace)
+        .result_max(RESULT_MAX)
+        .backoff(Backoff::EqualJitter { base: Duration::from_secs(2), max: Duration::from_secs(300) })
+        .start()?;
+    Ok(worker)
+}
+
+/// Says what happens to the connection, in the log.
+async fn tell_events(client: &Client) {
+    let mut events = client.events();
+    while let Some(event) = events.next().await {
+        match event {
+            Event::Activated { lane: Lane::Commands, node, .. } => tracing::info!(%node, "connected"),
+            Event::Disconnected { lane: Lane::Commands, node, cause } => {
+                tracing::warn!(%node, cause = crate::error::chain(&cause), "the connection was lost");
+            }
+            Event::ReconnectFailed { lane: Lane::Commands, attempt, cause, next_in } => {
+                tracing::warn!(attempt, ?next_in, cause = crate::error::chain(&cause), "the hub cannot be reached");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The ledger's own name: numbers of events count for it alone.
+async fn own_name(ledger: &Ledger) -> Result<String> {
+    if let Some(name) = ledger.fact("ledger").await? {
+        return Ok(name);
+    }
+    let name = format!("{:016x}", fastrand::u64(..));
+    ledger.keep(vec![("ledger", name.clone())]).await?;
+    Ok(name)
+}
+
+impl Settings {
+    /// Checks what can be known to be wrong before anything is done.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] with what to change.
+    pub fn check(&self) -> Result<()> {
+        let first = self.command.split_whitespace().next().unwrap_or_default();
+        let plain = first.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/'));
+        if first.is_empty() {
+            return Err(Error::usage("--exec is empty: name the command that runs a job"));
+        }
+        // Anything else is the shell's to understand.
+        if plain && first.contains('/') && !is_executable(first) {
+            return Err(Error::usage(format!("the handler {first} is not there or not executable: correct --exec")));
+        }
+        if self.concurrency == 0 {
+            return Err(Error::usage("--concurrency must be at least 1"));
+        }
+        if self.heartbeat < Duration::from_millis(100) {
+            return Err(Error::usage("--heartbeat must be at least 100ms"));
+        }
+        if self.lease < Duration::from_secs(1) {
+            return Err(Error::new(ErrorKind::Usage, "--lease must be at least 1s"));
+        }
+        Ok(())
+    }
+}
+
+fn is_executable(path: &str) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
