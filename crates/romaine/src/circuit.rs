@@ -75,8 +75,11 @@ pub(crate) enum Notice {
         topic: Bytes,
         count: u64,
     },
-    /// A shard channel was asked for at a server that does not have its slot.
-    Misplaced,
+    /// Shard channels were asked for at a server that does not serve their slot, or not yet.
+    Misplaced {
+        kind: SubscriptionKind,
+        topics: Vec<Bytes>,
+    },
 }
 
 #[derive(Debug)]

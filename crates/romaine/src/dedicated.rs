@@ -13,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::events::{Event, Lane};
 use crate::server::Server;
 use crate::session::{Ending, Session};
-use crate::socket::dial;
 use crate::witness;
 
 /// One connection, made once; it is not dialled again. Closed when dropped.
@@ -27,7 +26,7 @@ impl Dedicated {
     /// Dials and greets. The handshake may still be under way: requests wait for it.
     pub(crate) async fn open(server: &Arc<Server>, lane: Lane, wire: WireLane) -> Result<Self> {
         let greeting = server.greeting(lane).await.map_err(|error| error.with_node(&server.node))?;
-        let (socket, node) = Box::pin(dial(&server.config)).await?;
+        let (socket, node) = Box::pin(server.dial()).await?;
         let now = clock::now();
         let mut limits = server.config.limits;
         if wire == WireLane::Monitor {

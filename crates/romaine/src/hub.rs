@@ -118,6 +118,8 @@ pub(crate) struct Hub {
     state: Mutex<HubState>,
     /// Told on every confirmation and refusal.
     changed: Notify,
+    /// Whether topics go elsewhere when the topology moves: what it refuses for now is then no refusal.
+    moves: bool,
 }
 
 const fn index(kind: SubscriptionKind) -> usize {
@@ -129,6 +131,10 @@ const fn index(kind: SubscriptionKind) -> usize {
 }
 
 impl Hub {
+    pub(crate) fn new(moves: bool) -> Self {
+        Self { moves, ..Self::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HubState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -302,9 +308,10 @@ impl Hub {
         let Ok(Token::Error(text)) = Reader::new(frame).token() else { return };
         let Some((kind, topics)) = state.asked.remove(&token) else { return };
         let error = ServerError::new(text);
-        if error.code() == "MOVED" {
-            // It stays wanted; once it is known who has the slot, it moves there.
-            after.notices.push(Notice::Misplaced);
+        if self.moves && matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "LOADING")
+        {
+            // It stays wanted; once it is known who has the slot, it moves there, or is asked for here again.
+            after.notices.push(Notice::Misplaced { kind, topics });
             return;
         }
         match state.subscriptions.refused(kind, topics, error.clone()) {

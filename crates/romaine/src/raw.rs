@@ -265,11 +265,8 @@ impl<'a> Raw<'a> {
             return Some(Err(Error::without_reply(FailureKind::Closed, Delivery::NotSent)));
         }
         if is_over || fleet.common.config.offline == Offline::Fail {
-            let error = Error::new(
-                if is_over { ErrorKind::Timeout } else { ErrorKind::Unavailable },
-                Delivery::NotSent,
-                why,
-            );
+            let error =
+                Error::new(if is_over { ErrorKind::Timeout } else { ErrorKind::Unavailable }, Delivery::NotSent, why);
             let cause = fleet.common.health.borrow().last_error.clone();
             return Some(Err(match cause {
                 Some(cause) => error.with_source(cause),

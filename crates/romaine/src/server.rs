@@ -21,6 +21,7 @@ use crate::fleet::Fleet;
 use crate::health::Health;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
+use crate::socket::{Socket, dial};
 use crate::supervisor;
 
 /// What a server is to its client.
@@ -56,6 +57,8 @@ pub(crate) struct Server {
     pub(crate) liveness: Arc<Liveness>,
     pub(crate) node: Arc<str>,
     pub(crate) address: NodeAddress,
+    /// Where its name led last.
+    reached: Mutex<Option<Arc<str>>>,
     /// [`Role`] as a number.
     role: AtomicU8,
     /// It said once that it is a primary: READONLY then means that it was demoted.
@@ -90,7 +93,7 @@ impl Server {
     pub(crate) fn new(common: Arc<Common>, config: Config, part: Part, role: Role) -> Arc<Self> {
         let now = clock::now();
         let liveness = Arc::new(config.liveness.clone());
-        let hub = Arc::new(Hub::default());
+        let hub = Arc::new(Hub::new(matches!(part, Part::Member(_)) && role != Role::Any));
         let circuit = |lane, wire, hub: Option<Arc<Hub>>, fail_offline, latencies| {
             let mut limits = config.limits;
             if hub.is_some() {
@@ -109,6 +112,7 @@ impl Server {
                 Address::Tcp { host, port } => NodeAddress::new(host.as_str(), *port),
                 Address::Unix(path) => NodeAddress::new(path.display().to_string(), 0),
             },
+            reached: Mutex::default(),
             role: AtomicU8::new(role as u8),
             was_primary: AtomicBool::new(false),
             is_misled: AtomicBool::new(false),
@@ -220,6 +224,19 @@ impl Server {
         }
     }
 
+    /// Opens a socket to it; also the address reached.
+    pub(crate) async fn dial(&self) -> Result<(Socket, Arc<str>)> {
+        let (socket, reached) = dial(&self.config).await?;
+        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(reached.clone());
+        Ok((socket, reached))
+    }
+
+    /// Whether its name led to `address` last.
+    pub(crate) fn has_reached(&self, address: &NodeAddress) -> bool {
+        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        reached.as_deref().is_some_and(|reached| reached == address.to_string())
+    }
+
     /// Under which name a connection is told of.
     pub(crate) fn lane(&self, lane: Lane) -> Lane {
         match self.part {
@@ -246,6 +263,15 @@ impl Server {
         }
         if let Some(fleet) = self.fleet() {
             fleet.trigger(why);
+        }
+    }
+
+    /// Commands flow: calls may have waited for that.
+    pub(crate) fn connected(&self) {
+        if let Part::Member(fleet) = &self.part
+            && let Some(fleet) = fleet.upgrade()
+        {
+            fleet.connected();
         }
     }
 

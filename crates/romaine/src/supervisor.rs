@@ -17,7 +17,7 @@ use crate::events::{Event, Lane};
 use crate::health::Status;
 use crate::server::Server;
 use crate::session::{Ending, Session};
-use crate::socket::{Socket, dial};
+use crate::socket::Socket;
 use crate::witness;
 
 /// Supervises `circuit` until the client is closed.
@@ -88,7 +88,7 @@ struct Ended {
 
 async fn open(server: &Server, lane: Lane) -> Result<(Socket, Arc<str>, Greeting)> {
     let greeting = server.greeting(lane).await.map_err(|error| error.with_node(&server.node))?;
-    let (socket, node) = dial(&server.config).await?;
+    let (socket, node) = server.dial().await?;
     Ok((socket, node, greeting))
 }
 
@@ -153,6 +153,7 @@ fn act(server: &Arc<Server>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: No
                     health.connections += 1;
                     health.attempts = 0;
                 });
+                server.connected();
             }
             server.tell(Event::Activated { lane: told, node: node.clone(), client_id: identity.client_id });
         }
@@ -179,7 +180,17 @@ fn act(server: &Arc<Server>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: No
         Notice::Gap { topic, duration } => server.tell(Event::Gap { topic, duration }),
         Notice::Resubscribed(topics) => server.tell(Event::Resubscribed { topics }),
         Notice::Dropped { topic, count } => server.tell(Event::MessagesDropped { topic, count }),
-        Notice::Misplaced => server.trigger(Trigger::Redirected),
+        Notice::Misplaced { kind, topics } => {
+            server.trigger(Trigger::Redirected);
+            // The topology may turn out to be as it was, and the server to be late.
+            let later = server.clone();
+            server.spawn(async move {
+                tokio::time::sleep(MISPLACED_FOR).await;
+                for topic in topics {
+                    ask_again(&later, kind, topic);
+                }
+            });
+        }
         Notice::Revoked { kind, topic } => {
             server.trigger(Trigger::Redirected);
             ask_again(server, kind, topic);
@@ -195,6 +206,9 @@ fn act(server: &Arc<Server>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: No
         }
     }
 }
+
+/// How long after that a shard channel is asked for again where it is.
+const MISPLACED_FOR: Duration = Duration::from_millis(250);
 
 /// How long after a refusal a subscription is asked for again: permissions are given back by people.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(2);

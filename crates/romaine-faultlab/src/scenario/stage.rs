@@ -76,8 +76,8 @@ impl Stage {
     pub(crate) async fn set(driver: &Driver, order: Order, host: Host, eyes: Eyes) -> anyhow::Result<Self> {
         let loads = order.loads.clone();
         let (reads, shard) = (order.consume, order.shard);
-        // Many clients have a second more for every hundred of them.
-        let start = START + Duration::from_millis(10) * u32::try_from(order.clients).unwrap_or(u32::MAX);
+        // Many clients connect one after the other, some of them slowly.
+        let start = START + Duration::from_millis(50) * u32::try_from(order.clients).unwrap_or(u32::MAX);
         let (subject, seen) = Subject::start(driver, order).await?;
         let record = Record::default();
         let mut tasks = JoinSet::new();
@@ -85,7 +85,7 @@ impl Stage {
         let started = until(start, "the client to connect", || {
             record.has(|what| matches!(what, Observation::Ready | Observation::Trouble(_)))
         });
-        started.await.with_context(|| subject.murmurs().join("; "))?;
+        started.await.with_context(|| format!("its last words: {}", subject.murmurs().join("; ")))?;
         if !record.has(|what| *what == Observation::Ready) {
             let mut words = record.troubles(Moment::default(), Moment::MAX);
             if let Some(word) = words.iter().find(|word| word.contains("not supported")) {

@@ -42,11 +42,7 @@ impl Fleet {
                 return Err(Error::without_reply(romaine_proto::FailureKind::Closed, Delivery::NotSent));
             }
             if self.common.config.offline == Offline::Fail || deadline.is_some_and(|deadline| deadline <= now) {
-                return Err(Error::new(
-                    ErrorKind::Unavailable,
-                    Delivery::NotSent,
-                    super::NOBODY,
-                ));
+                return Err(Error::new(ErrorKind::Unavailable, Delivery::NotSent, super::NOBODY));
             }
             self.changed(deadline.unwrap_or(now + LOST).min(now + LOST)).await;
         }

@@ -55,7 +55,8 @@ impl Roles {
         // Nobody says so: the one that is silent and was it, or is followed. Its replicas can be read meanwhile.
         let followers = |address: &NodeAddress| followed.iter().filter(|primary| *primary == address).count();
         let of_silent = || {
-            let known = silent.iter().copied().filter(|address| Some(*address) == before.as_ref() || followers(address) > 0);
+            let known =
+                silent.iter().copied().filter(|address| Some(*address) == before.as_ref() || followers(address) > 0);
             known.max_by_key(|address| (Some(*address) == before.as_ref(), followers(address)))
         };
         let Some(primary) = best.map(|(_, _, address)| *address).or_else(of_silent) else {

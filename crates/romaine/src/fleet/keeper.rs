@@ -20,6 +20,7 @@ use super::map::Layout;
 pub(super) async fn keep(fleet: Arc<Fleet>) {
     let mut looking = Looking::of(&fleet);
     let mut redirects = Redirects::default();
+    let mut has_changed = false;
     while !fleet.common.is_closed() {
         let next = fleet.refresh().next();
         match next {
@@ -40,7 +41,11 @@ pub(super) async fn keep(fleet: Arc<Fleet>) {
                 (false, false)
             }
         };
-        fleet.refresh().done(clock::now(), ok, changed);
+        // What changed need not be what was doubted: a silent primary is asked about until it answers or is replaced.
+        has_changed |= changed;
+        let is_settled = has_changed && fleet.map().is_well();
+        has_changed &= !is_settled;
+        fleet.refresh().done(clock::now(), ok, is_settled);
         redirects.tell(&fleet);
         if fleet.common.config.read_from == ReadFrom::Nearest {
             measure(&fleet);

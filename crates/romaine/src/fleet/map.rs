@@ -102,6 +102,12 @@ impl Map {
         !self.shards.is_empty() && self.shards.iter().all(|shard| shard.primary.commands.is_ready())
     }
 
+    /// Whether, besides, none of them is suspect.
+    pub(crate) fn is_well(&self) -> bool {
+        let is_suspect = |shard: &Shard| shard.primary.commands.lock().connection.is_suspect();
+        self.is_connected() && !self.shards.iter().any(is_suspect)
+    }
+
     /// The map with one slot at another server.
     pub(crate) fn with_moved(&self, slot: u16, server: &Arc<Server>) -> Self {
         let mut map = self.with_server(server);

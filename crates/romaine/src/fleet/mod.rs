@@ -65,6 +65,9 @@ pub(crate) const NOBODY: &str = "no server of the topology serves it at present"
 /// Why a call cannot be served where `read_from` allows no node.
 const NO_REPLICA: &str = "read_from wants a replica, and the topology has none at present";
 
+/// Why a read cannot be served where all whom `read_from` allows are away.
+const NOT_CONNECTED: &str = "no node that read_from allows is connected";
+
 /// Where a request goes.
 #[derive(Debug)]
 pub(crate) enum Way {
@@ -141,14 +144,7 @@ impl Fleet {
             self.trigger(Trigger::Uncovered);
             return Way::Nowhere(NOBODY);
         };
-        self.choose(shard, request.spec().flags.has(Flags::READ_ONLY)).map_or_else(
-            || {
-                // One may be there already, and without Sentinels nobody tells.
-                self.trigger(Trigger::Uncovered);
-                Way::Nowhere(NO_REPLICA)
-            },
-            Way::To,
-        )
+        self.choose(shard, request.spec().flags.has(Flags::READ_ONLY)).map_or_else(Way::Nowhere, Way::To)
     }
 
     /// The primary for a transaction, a script or a connection of one's own; `slot` in a Cluster.
@@ -162,18 +158,34 @@ impl Fleet {
     }
 
     #[inline]
-    fn choose(&self, shard: &Shard, reads: bool) -> Option<Arc<Server>> {
+    fn choose(&self, shard: &Shard, reads: bool) -> Result<Arc<Server>, &'static str> {
         let config = &self.common.config;
         if !reads || !self.reads_replicas() {
-            return Some(shard.primary.clone());
+            return Ok(shard.primary.clone());
         }
         let servers = || std::iter::once(&shard.primary).chain(&shard.replicas);
         let candidates: Vec<Candidate> = servers().map(|server| server.candidate()).collect();
         let chosen = match &config.read_with {
-            Some(choose) => (choose.0)(&candidates)?,
-            None => config.read_from.choose(&candidates, &mut fastrand::Rng::new())?,
+            Some(choose) => (choose.0)(&candidates),
+            None => config.read_from.choose(&candidates, &mut fastrand::Rng::new()),
         };
-        servers().nth(chosen).cloned()
+        let Some(server) = chosen.and_then(|chosen| servers().nth(chosen)) else {
+            // One may be there already, and without Sentinels nobody tells.
+            self.trigger(Trigger::Uncovered);
+            return Err(NO_REPLICA);
+        };
+        // Whichever comes back first will do: to queue at one would be to wait for this one.
+        let is_lost = config.read_with.is_none() && !server.commands.is_ready();
+        if is_lost {
+            server.start_commands();
+            return Err(NOT_CONNECTED);
+        }
+        Ok(server.clone())
+    }
+
+    /// A server has become usable, and may be waited for.
+    pub(crate) fn connected(&self) {
+        self.changed.notify_waiters();
     }
 
     /// Whether replicas have connections at all.

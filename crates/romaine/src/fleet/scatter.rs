@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use romaine_commands::{Flags, Request, Spec};
-use romaine_proto::retry::RetryPolicy;
+use romaine_proto::retry::{self, Decision, RetryPolicy};
 use romaine_proto::{NodeAddress, Route, merge, split};
 
 use super::Fleet;
@@ -39,16 +39,37 @@ pub(crate) async fn scatter(
         return merged(spec, Some(&keys), replies);
     }
     let visited = visit(&fleet, matches!(route, Route::AllNodes));
-    let calls = visited.iter().map(|Visited { server, .. }| {
-        let target = Target::of(server, &server.commands);
-        RawCall::new(Place::At(target), (*request).clone(), patience).retry(policy)
-    });
+    let patience = Patience::Until(fleet.deadline(patience));
+    let calls = visited.iter().map(|visited| of_one(&fleet, visited, &request, patience, policy));
     merged(spec, None, join_all(calls).await)
+}
+
+/// One node's reply; when it was left for another meanwhile, that one's.
+async fn of_one(
+    fleet: &Arc<Fleet>,
+    visited: &Visited,
+    request: &Request,
+    patience: Patience,
+    policy: RetryPolicy,
+) -> Result<ReplyBytes> {
+    let mut server = visited.server.clone();
+    loop {
+        let target = Target::of(&server, &server.commands);
+        let reply = RawCall::new(Place::At(target), request.clone(), patience).retry(policy).await;
+        let (Err(error), Some(slot)) = (&reply, visited.slot) else { return reply };
+        let was_left = error.kind() == ErrorKind::Closed && server.is_retired() && !fleet.common.is_closed();
+        if !was_left || retry::without_reply(policy, error.delivery(), request.spec()) == Decision::GiveUp {
+            return reply;
+        }
+        server = fleet.primary_in_time(Some(slot), fleet.deadline(patience)).await?;
+    }
 }
 
 /// One to be asked. Who is there only for this once is left afterwards, also when the call was dropped.
 struct Visited {
     server: Arc<Server>,
+    /// One of those that it serves: another primary may take its place.
+    slot: Option<u16>,
     is_guest: bool,
 }
 
@@ -63,7 +84,10 @@ impl Drop for Visited {
 /// Everyone to be asked.
 fn visit(fleet: &Arc<Fleet>, replicas_too: bool) -> Vec<Visited> {
     let map = fleet.map();
-    let primaries = map.shards.iter().map(|shard| Visited { server: shard.primary.clone(), is_guest: false });
+    let primaries = map.one_slot_of_each().filter_map(|slot| {
+        let server = map.shard_of(slot)?.primary.clone();
+        Some(Visited { server, slot: Some(slot), is_guest: false })
+    });
     let mut servers: Vec<_> = primaries.collect();
     if !replicas_too {
         return servers;
@@ -72,7 +96,7 @@ fn visit(fleet: &Arc<Fleet>, replicas_too: bool) -> Vec<Visited> {
         let Ok(address) = node.node.parse::<NodeAddress>() else { continue };
         let (server, is_guest) = fleet.visit(&address);
         server.start_commands();
-        servers.push(Visited { server, is_guest });
+        servers.push(Visited { server, slot: None, is_guest });
     }
     servers
 }

@@ -108,7 +108,11 @@ impl Watch {
         let others: Vec<NodeAddress> = answers.iter().flat_map(|answer| &answer.sentinels).cloned().collect();
         self.forget(fleet, answers.len(), &others);
         for address in others {
-            self.add(fleet, &address);
+            // One of the URL's by another name is met already.
+            let sentinels = fleet.sentinels.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+            if !sentinels.iter().any(|known| known.has_reached(&address)) {
+                self.add(fleet, &address);
+            }
         }
         let Some(view) = agreed else {
             return Err(last_error.unwrap_or_else(|| {

@@ -4,7 +4,9 @@ use romaine::commands::*;
 use romaine::{Delivery, Event};
 use romaine_faultlab::{Cluster, FailoverKind, Server, eventually, slot_of};
 
-use crate::cluster_lab::{FakeCluster, connect_with, key_between, key_of_each, named, other_primary, wait_for_connections};
+use crate::cluster_lab::{
+    FakeCluster, connect_with, key_between, key_of_each, named, other_primary, wait_for_connections,
+};
 use crate::support::{PATIENCE, config, connect, event, now, within};
 
 /// How many clients are blocked at a node.

@@ -38,7 +38,8 @@ pub(crate) async fn wait_for_connections(node: &Server, count: usize) {
 /// How often a node has run a command since its start.
 pub(crate) async fn calls(node: &Server, command: &str) -> u64 {
     let stats = node.command(&["INFO", "commandstats"]).await.unwrap().text();
-    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")).map(str::to_owned));
+    let line =
+        stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")).map(str::to_owned));
     line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
 }
 
@@ -153,6 +154,11 @@ pub(crate) struct Fake {
 impl Fake {
     pub(crate) fn port(&self, node: usize) -> u16 {
         self.ports.lock().unwrap()[node]
+    }
+
+    /// Clients are told another port, of what stands before the node.
+    pub(crate) fn announce(&self, node: usize, port: u16) {
+        self.ports.lock().unwrap()[node] = port;
     }
 
     pub(crate) fn set_owners(&self, owners: &[(u16, u16, usize)]) {

@@ -6,7 +6,9 @@ use romaine::commands::*;
 use romaine::{Client, ErrorKind, Incoming, Subscription};
 use romaine_faultlab::{Cluster, FailoverKind, Server, slot_of};
 
-use crate::cluster_lab::{connect_with, connections, key_between, key_of_each, named, other_primary, wait_for_connections};
+use crate::cluster_lab::{
+    connect_with, connections, key_between, key_of_each, named, other_primary, wait_for_connections,
+};
 use crate::support::{PATIENCE, config, connect, within};
 
 /// Gap, then Resumed; messages before are stepped over.
@@ -44,6 +46,20 @@ async fn receives(subscription: &mut Subscription, payload: &str) {
     within(PATIENCE, payload, waiting).await;
 }
 
+/// Publishes until one arrives: a replica confirms a shard channel too, so that it may move once more.
+async fn flows(client: &Client, subscription: &mut Subscription, channel: &str) {
+    let flowing = async {
+        loop {
+            client.spublish(channel, "flows").await.unwrap();
+            let next = tokio::time::timeout(Duration::from_millis(50), subscription.next_message()).await;
+            if next.is_ok_and(|message| message.is_some_and(|message| &message.payload[..] == b"flows")) {
+                return;
+            }
+        }
+    };
+    within(PATIENCE, "a message", flowing).await;
+}
+
 // Case 101, Lettuce #3213
 #[tokio::test]
 async fn a_shard_channel_follows_its_slot_and_tells_the_gap() {
@@ -60,20 +76,19 @@ async fn a_shard_channel_follows_its_slot_and_tells_the_gap() {
     interrupted(&mut subscription).await;
     assert_eq!(client.spublish("orders", "two").await.unwrap(), 1);
     receives(&mut subscription, "two").await;
-    for (kind, word) in [(FailoverKind::Manual, "three"), (FailoverKind::Takeover, "four")] {
+    for kind in [FailoverKind::Manual, FailoverKind::Takeover] {
         lab.wait_until_settled().await.unwrap();
         let replica = lab.replica_of("orders").await.unwrap();
         lab.failover(&replica, kind).await.unwrap();
         interrupted(&mut subscription).await;
-        assert_eq!(client.spublish("orders", word).await.unwrap(), 1);
-        receives(&mut subscription, word).await;
+        flows(&client, &mut subscription, "orders").await;
     }
+    lab.wait_until_settled().await.unwrap();
     let primary = lab.primary_of("orders").await.unwrap();
     primary.kill();
-    let new = lab.wait_for_new_primary("orders", primary.address()).await.unwrap();
+    lab.wait_for_new_primary("orders", primary.address()).await.unwrap();
     interrupted(&mut subscription).await;
-    new.command(&["SPUBLISH", "orders", "five"]).await.unwrap();
-    receives(&mut subscription, "five").await;
+    flows(&client, &mut subscription, "orders").await;
     client.close().await;
 }
 
@@ -228,6 +243,7 @@ async fn events_of_keys_come_from_every_primary_also_from_one_that_is_promoted_o
     let joined = async {
         while lab.view_of(&old).await.unwrap().iter().filter(|node| !node.is("handshake")).count() < 6 {}
         while lab.view_of(&keys[2].0).await.unwrap().iter().all(|node| node.address != Some(old.address())) {}
+        while !old.command(&["CLUSTER", "INFO"]).await.unwrap().text().contains("cluster_state:ok") {}
     };
     within(PATIENCE, "the node's joining", joined).await;
     lab.migrate_slot(slot_of(&keys[1].1), &old).await.unwrap();

@@ -54,10 +54,9 @@ async fn a_redirect_without_a_host_leads_to_the_host_that_answered() {
 // Case 81
 #[tokio::test]
 async fn a_redirect_to_ipv6_is_dialled_as_such() {
-    let lab = FakeCluster::start(1, |_, _, words| {
-        (words[0] == "GET").then(|| moved(slot_of(&words[1]), "::1:1")).flatten()
-    })
-    .await;
+    let lab =
+        FakeCluster::start(1, |_, _, words| (words[0] == "GET").then(|| moved(slot_of(&words[1]), "::1:1")).flatten())
+            .await;
     let client = connect_with(config(&lab.url())).await;
     let mut events = client.events();
     let call = client.get::<String>("key").timeout(Duration::from_millis(500));

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use romaine::commands::*;
 use romaine::{Client, ErrorKind, Event, NodeRole, Status};
-use romaine_faultlab::{Cluster, FailoverKind, FaultProxy, ServerBuilder, Server, eventually, slot_of};
+use romaine_faultlab::{Cluster, FailoverKind, FaultProxy, Server, ServerBuilder, eventually, slot_of};
 
 use crate::cluster_lab::{
-    Crowd, FakeCluster, connect_with, connections, key_between, key_of_each, named, other_primary,
-    wait_for_connections,
+    Crowd, FakeCluster, connect_with, connections, key_between, key_of_each, named, other_primary, wait_for_connections,
 };
 use crate::support::{PATIENCE, PROMISE, config, connect, event, now, within};
 
@@ -35,9 +34,27 @@ async fn a_change_that_nothing_tells_of_is_found_by_the_periodic_refresh() {
     client.close().await;
 }
 
-// Case 79: a connection that is back at once is no reason; one that stays away is.
+// Case 79
 #[tokio::test]
-async fn reconnecting_again_and_again_is_a_reason_to_ask_and_once_is_none() {
+async fn a_connection_that_is_back_at_once_is_no_reason_to_ask() {
+    let lab = FakeCluster::start(1, |_, _, _| None).await;
+    let proxy = FaultProxy::start(lab.nodes[0].address()).await.unwrap();
+    lab.fake.announce(0, proxy.port());
+    let client = connect_with(config(&format!("redis-cluster://{}", proxy.address()))).await;
+    let mut events = client.events();
+    let before = lab.received(0, "CLUSTER").len();
+    proxy.cut_all().await.unwrap();
+    event(&mut events, "the connection", |event| matches!(event, Event::Activated { .. }).then_some(())).await;
+    for n in 0..200 {
+        client.set(format!("key:{n}"), n).await.unwrap();
+    }
+    assert_eq!(lab.received(0, "CLUSTER").len(), before);
+    client.close().await;
+}
+
+// Case 79: one that stays away is a reason, and so is silence.
+#[tokio::test]
+async fn reconnecting_again_and_again_is_a_reason_to_ask() {
     let lab = FakeCluster::start(2, |_, _, words| (words[0] == "CRASH").then(String::new)).await;
     let client = connect_with(config(&lab.url())).await;
     let asked = |lab: &FakeCluster| (0..2).map(|node| lab.received(node, "CLUSTER").len()).sum::<usize>();
@@ -55,13 +72,12 @@ async fn reconnecting_again_and_again_is_a_reason_to_ask_and_once_is_none() {
     let other = nodes.pop().unwrap();
     drop(nodes);
     event(&mut events, "failed attempts", |event| match event {
-        Event::ReconnectFailed { attempt, cause, .. } => {
-            (*attempt >= 2 && cause.node() == Some(&*dead)).then_some(())
-        }
+        Event::ReconnectFailed { attempt, cause, .. } => (*attempt >= 2 && cause.node() == Some(&*dead)).then_some(()),
         _ => None,
     })
     .await;
-    let count = || (0..other.connections()).flat_map(|one| other.transcript(one)).filter(|it| it == "CLUSTER SLOTS").count();
+    let count =
+        || (0..other.connections()).flat_map(|one| other.transcript(one)).filter(|it| it == "CLUSTER SLOTS").count();
     let so_far = count();
     eventually(PATIENCE, "another question", async || count() > so_far).await.unwrap();
     client.close().await;
@@ -131,10 +147,7 @@ async fn one_seed_that_answers_is_enough_and_a_cluster_that_is_down_in_part_is_o
     // It comes back, with nobody's help.
     dead.restart().await.unwrap();
     within(PATIENCE, "the shard", client.connected()).await.unwrap();
-    within(PATIENCE, "a write", async {
-        while client.set(&*dead_key, "value").await.is_err() {}
-    })
-    .await;
+    within(PATIENCE, "a write", async { while client.set(&*dead_key, "value").await.is_err() {} }).await;
     client.close().await;
 }
 
@@ -300,7 +313,9 @@ async fn what_waits_for_a_node_that_leaves_goes_elsewhere_and_its_connections_ar
     for call in waiting {
         let reply = within(PATIENCE, "a reply", call).await.unwrap();
         // What was at the paused node may have been executed; everything else has been.
-        assert!(reply.as_ref().map_err(romaine::Error::delivery).err().is_none_or(|it| it == romaine::Delivery::Unknown));
+        assert!(
+            reply.as_ref().map_err(romaine::Error::delivery).err().is_none_or(|it| it == romaine::Delivery::Unknown)
+        );
     }
     primary.command(&["CLIENT", "UNPAUSE"]).await.unwrap();
     wait_for_connections(&primary, 0).await;

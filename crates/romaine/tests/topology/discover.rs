@@ -6,7 +6,7 @@ use romaine::commands::*;
 use romaine::{Client, Event, ReadFrom};
 use romaine_faultlab::{Replicated, Server, eventually};
 
-use crate::support::{PATIENCE, PROMISE, Writer, config, connect, event, node, now, within};
+use crate::support::{PATIENCE, PROMISE, Writer, background, config, connect, event, node, now, within};
 
 fn url_of(servers: &[&Server]) -> String {
     let addresses: Vec<_> = servers.iter().map(|server| server.address().to_string()).collect();
@@ -94,7 +94,7 @@ async fn with_the_primary_dead_at_the_start_the_replicas_are_read_and_writes_wai
     let client = Client::connect(config(&lab.url()).read_from(ReadFrom::ReplicaPreferred).lazy()).await.unwrap();
     let value: Option<String> = within(PATIENCE, "the value", client.get("key")).await.unwrap();
     assert_eq!(value.as_deref(), Some("value"));
-    let writing = tokio::spawn({
+    let writing = background({
         let client = client.clone();
         async move { client.set("key", "another").timeout(PATIENCE).await }
     });
@@ -164,7 +164,7 @@ async fn without_any_primary_nobody_is_stormed_and_writes_go_on_when_there_is_on
     let writers: Vec<_> = (0..20)
         .map(|n| {
             let client = client.clone();
-            tokio::spawn(async move { client.incr(format!("key:{n}")).timeout(PATIENCE).await })
+            background(async move { client.incr(format!("key:{n}")).timeout(PATIENCE).await })
         })
         .collect();
     while now() - began < Duration::from_secs(3) {

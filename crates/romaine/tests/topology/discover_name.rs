@@ -7,7 +7,7 @@ use romaine::{Client, Event, Incoming};
 use romaine_faultlab::{FaultProxy, Replicated, Server, eventually};
 use std::sync::Arc;
 
-use crate::support::{PATIENCE, PROMISE, Writer, connect, event, now, within};
+use crate::support::{PATIENCE, PROMISE, Writer, background, connect, event, now, within};
 
 struct Name {
     lab: Replicated,
@@ -65,7 +65,7 @@ async fn while_the_name_still_leads_to_the_demoted_server_it_is_dialled_with_gro
     let writers: Vec<_> = (0..20)
         .map(|n| {
             let client = client.clone();
-            tokio::spawn(async move { client.incr(format!("key:{n}")).timeout(PATIENCE).await })
+            background(async move { client.incr(format!("key:{n}")).timeout(PATIENCE).await })
         })
         .collect();
     let began = now();
@@ -112,7 +112,7 @@ async fn subscriptions_follow_a_name_that_was_left_and_are_told_of_the_gap() {
 async fn a_blocked_consumer_follows_the_name() {
     let name = Name::new().await;
     let client = name.client().await;
-    let consumer = tokio::spawn({
+    let consumer = background({
         let client = client.clone();
         async move { client.brpop::<String, String>(["jobs"], 0.0).await }
     });

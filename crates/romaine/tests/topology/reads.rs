@@ -7,7 +7,7 @@ use romaine::commands::*;
 use romaine::{Client, ErrorKind, Event, ReadFrom};
 use romaine_faultlab::{Replicated, SentinelSetup, Server, eventually};
 
-use crate::support::{PATIENCE, PROMISE, config, event, now, within};
+use crate::support::{PATIENCE, PROMISE, background, config, event, now, within};
 
 /// A primary and two replicas that have `key`.
 pub(crate) async fn lab_of_three() -> Replicated {
@@ -69,7 +69,7 @@ async fn when_a_replica_dies_the_others_take_over_without_an_error() {
     let readers: Vec<_> = (0..10)
         .map(|_| {
             let client = client.clone();
-            tokio::spawn(async move {
+            background(async move {
                 let began = now();
                 while now() - began < Duration::from_secs(2) {
                     value(&client).await?;
@@ -142,7 +142,7 @@ async fn with_sentinels_a_replica_that_is_back_is_read_from_again() {
     eventually(PATIENCE, "the view without it", async || client.nodes().len() == 1).await.unwrap();
     let error = client.get::<String>("key").timeout(Duration::from_millis(300)).await.unwrap_err();
     assert!(format!("{error}").contains("replica"), "{error}");
-    let reading = tokio::spawn({
+    let reading = background({
         let client = client.clone();
         async move { client.get::<String>("key").timeout(PATIENCE).await }
     });

@@ -7,7 +7,7 @@ use romaine::{Client, Delivery, Event, ReadFrom, Script, Status};
 use romaine_faultlab::{SentinelSetup, Sentinels, Server, eventually};
 use std::sync::Arc;
 
-use crate::support::{PATIENCE, PROMISE, config, connect, event, node, now, within};
+use crate::support::{PATIENCE, PROMISE, background, config, connect, event, node, now, within};
 
 /// The role moves, the old primary lives on: a `SENTINEL FAILOVER`.
 async fn failover(lab: &Sentinels) -> (Arc<Server>, Arc<Server>) {
@@ -34,7 +34,7 @@ async fn pipelines_transactions_scripts_and_watch_go_on_over_a_failover_and_noth
     let client = connect(&lab.url()).await;
     client.set("watched", 0).await.unwrap();
     let mut events = client.events();
-    let working = tokio::spawn({
+    let working = background({
         let client = client.clone();
         async move {
             let script = Script::new("return redis.call('INCR', KEYS[1])");
@@ -76,9 +76,11 @@ async fn pipelines_transactions_scripts_and_watch_go_on_over_a_failover_and_noth
     let (old, new) = failover(&lab).await;
     event(&mut events, "the failover", |event| matches!(event, Event::Failover { .. }).then_some(())).await;
     // Until the old one is demoted too: ten seconds later.
-    eventually(PATIENCE, "the demotion", async || old.command(&["ROLE"]).await.unwrap().text().starts_with("slave"))
-        .await
-        .unwrap();
+    eventually(PATIENCE, "the demotion", async || {
+        old.command(&["ROLE"]).await.is_ok_and(|role| role.text().starts_with("slave"))
+    })
+    .await
+    .unwrap();
     let (rounds, errors) = within(PATIENCE, "the end of the work", working).await.unwrap();
     let value = async |key: &str| new.command(&["GET", key]).await.unwrap().text().parse::<u64>().unwrap_or(0);
     assert_eq!(value("left").await, value("right").await, "half a transaction");
@@ -145,7 +147,7 @@ async fn a_consumer_goes_on_at_the_new_primary_and_its_ghost_on_the_old_one_is_f
     let lab = SentinelSetup::new().start().await.unwrap();
     let client = connect(&lab.url()).await;
     let mut events = client.events();
-    let consumer = tokio::spawn({
+    let consumer = background({
         let client = client.clone();
         async move { client.brpop::<String, String>(["jobs"], 0.0).await }
     });
@@ -175,7 +177,7 @@ async fn a_consumer_goes_on_at_the_new_primary_and_its_ghost_on_the_old_one_is_f
 async fn a_consumer_that_is_unblocked_by_a_change_of_role_goes_on_at_the_new_primary() {
     let lab = romaine_faultlab::Replicated::builder().start().await.unwrap();
     let client = connect(&lab.url()).await;
-    let consumer = tokio::spawn({
+    let consumer = background({
         let client = client.clone();
         async move { client.brpop::<String, String>(["jobs"], 0.0).await }
     });
@@ -196,7 +198,7 @@ async fn a_consumer_leaves_a_frozen_primary_within_seconds_and_is_told_what_may_
     let lab = SentinelSetup::new().start().await.unwrap();
     let client = connect(&lab.url()).await;
     let mut events = client.events();
-    let consumer = tokio::spawn({
+    let consumer = background({
         let client = client.clone();
         async move { client.brpop::<String, String>(["jobs"], 0.0).await }
     });

@@ -7,7 +7,7 @@ use romaine::{Client, Event, EventStream};
 use romaine_faultlab::{Server, eventually};
 
 use crate::sentinel_fake::{FakeSentinel, Says};
-use crate::support::{PATIENCE, PROMISE, config, event, node, now, within};
+use crate::support::{PATIENCE, PROMISE, background, config, event, node, now, within};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -205,7 +205,7 @@ async fn a_demoted_primary_is_left_at_once_and_not_stormed_while_it_is_still_nam
     let writers: Vec<_> = (0..20)
         .map(|n| {
             let client = client.clone();
-            tokio::spawn(async move {
+            background(async move {
                 for _ in 0..200 {
                     client.incr(format!("key:{n}")).await?;
                     tokio::time::sleep(Duration::from_millis(5)).await;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use romaine::commands::*;
-use romaine::{Client, Config};
+use romaine::{Client, Config, Delivery, ErrorKind, Offline};
 use romaine_faultlab::{SentinelSetup, eventually};
 
-use crate::support::{PATIENCE, PROMISE, Writer, config, connect, now, within};
+use crate::support::{PATIENCE, PROMISE, Writer, background, config, connect, now, within};
 
 async fn port_of(client: &Client) -> romaine::Result<Option<String>> {
     Ok(client.config_get(["port"]).await?.into_values().next())
@@ -21,12 +21,14 @@ async fn after_an_outage_of_everything_the_roles_are_asked_for_again() {
     lab.failover().await.unwrap();
     let new = lab.wait_for_new_primary(old.address()).await.unwrap();
     // Until the roles are written down everywhere.
-    eventually(PATIENCE, "the demotion", async || old.command(&["ROLE"]).await.unwrap().text().starts_with("slave"))
-        .await
-        .unwrap();
+    eventually(PATIENCE, "the demotion", async || {
+        old.command(&["ROLE"]).await.is_ok_and(|role| role.text().starts_with("slave"))
+    })
+    .await
+    .unwrap();
     let all: Vec<_> = lab.data().nodes().iter().chain(lab.sentinels()).collect();
     all.iter().for_each(|server| server.kill());
-    let writing = tokio::spawn({
+    let writing = background({
         let client = client.clone();
         async move { client.set("key", "value").timeout(Duration::from_secs(120)).await }
     });
@@ -126,4 +128,38 @@ async fn failovers_one_after_the_other_are_all_followed_and_leave_nothing_behind
     })
     .await
     .unwrap();
+}
+
+// Hole 22, P6: the default settings take ten seconds to call a silent peer dead; a promotion is no matter of that.
+#[tokio::test]
+async fn a_frozen_primary_is_left_at_its_successors_promotion_whatever_the_liveness() {
+    let lab = SentinelSetup::new().start().await.unwrap();
+    let client = within(PATIENCE, "the connection", Client::connect(lab.url())).await.unwrap();
+    let writer = Writer::start(&client, 1);
+    writer.works().await;
+    let old = lab.primary().await.unwrap();
+    old.freeze().await.unwrap();
+    lab.wait_for_new_primary(old.address()).await.unwrap();
+    let failed_over = now();
+    within(PATIENCE, "a write", writer.works()).await;
+    assert!(now() - failed_over < PROMISE, "{:?}", now() - failed_over);
+    let (_, errors) = writer.stop().await;
+    // The one that the frozen server was sent: nobody knows.
+    assert!(errors.len() <= 1 && errors.iter().all(|error| error.delivery() == Delivery::Unknown), "{errors:?}");
+}
+
+#[tokio::test]
+async fn who_does_not_want_to_wait_is_told_at_once_that_there_is_no_primary() {
+    let lab = SentinelSetup::new().start().await.unwrap();
+    let client = within(PATIENCE, "the connection", Client::connect(config(&lab.url()).offline(Offline::Fail)));
+    let client = client.await.unwrap();
+    let old = lab.primary().await.unwrap();
+    let mut health = client.health();
+    old.kill();
+    within(PATIENCE, "the loss", health.wait_for(|health| !health.is_connected())).await.unwrap();
+    let error = within(Duration::from_millis(500), "the error", client.set("key", "value")).await.unwrap_err();
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Unavailable, Delivery::NotSent), "{error:?}");
+    lab.wait_for_new_primary(old.address()).await.unwrap();
+    within(PROMISE, "the connection", client.connected()).await.unwrap();
+    client.set("key", "value").await.unwrap();
 }

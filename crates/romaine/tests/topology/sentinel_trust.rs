@@ -37,7 +37,7 @@ async fn sentinels_that_say_nothing_fail_the_first_attempt_in_bounded_time_and_a
     let began = now();
     let error = within(PATIENCE, "the error", Client::connect(config(&url))).await.unwrap_err();
     assert!(now() - began < Duration::from_secs(6), "{:?}", now() - began);
-    assert_eq!(error.delivery(), romaine::Delivery::NotSent, "{error:?}");
+    // Whichever limit comes first: the silence of the connection, or the question's.
     assert!(error.to_string().contains("nothing was received") || error.kind() == ErrorKind::Timeout, "{error}");
     // A lazy client goes on asking: as soon as one answers, commands flow.
     let client = Client::connect(config(&url).lazy()).await.unwrap();
@@ -185,8 +185,8 @@ async fn a_replica_that_is_named_the_primary_is_refused_and_events_say_so() {
     within(PROMISE, "a write", client.set("key", "value")).await.unwrap();
 }
 
-// Hole 26 (Lettuce #1147): everything is installed anew behind the same names, twice. The epochs begin with 0 again, and
-// the addresses that were learned lead nowhere for ever.
+// Hole 26 (Lettuce #1147): everything is installed anew behind the same names, again and again. The epochs begin with 0
+// again, and the addresses that were learned lead nowhere for ever.
 #[tokio::test]
 async fn a_deployment_that_was_installed_anew_behind_the_same_names_is_found() {
     let install = async || {
@@ -203,7 +203,7 @@ async fn a_deployment_that_was_installed_anew_behind_the_same_names_is_found() {
         ..Says::primary(primary.address(), epoch)
     };
     let (mut primary, mut sentinels, all) = install().await;
-    sentinels.iter().for_each(|sentinel| sentinel.says(says(&primary, &all, 7)));
+    sentinels.iter().for_each(|sentinel| sentinel.says(says(&primary, &all, 30)));
     let mut names = Vec::new();
     for sentinel in &sentinels {
         names.push(FaultProxy::start(sentinel.address()).await.unwrap());
@@ -211,9 +211,10 @@ async fn a_deployment_that_was_installed_anew_behind_the_same_names_is_found() {
     let of_names: Vec<_> = names.iter().map(|name| name.address().to_string()).collect();
     let client = connect(&format!("redis-sentinel://{}/mymaster", of_names.join(","))).await;
     assert_eq!(port_of(&client).await, primary.port().to_string());
-    for generation in 0..3 {
+    // Each has lived through fewer failovers than the one before: its epoch alone is no reason to believe it.
+    for (generation, epoch) in [(1, 20), (2, 10), (3, 0)] {
         let (new_primary, new_sentinels, all) = install().await;
-        new_sentinels.iter().for_each(|sentinel| sentinel.says(says(&new_primary, &all, 0)));
+        new_sentinels.iter().for_each(|sentinel| sentinel.says(says(&new_primary, &all, epoch)));
         for (name, sentinel) in names.iter().zip(&new_sentinels) {
             name.set_upstream(sentinel.address());
         }

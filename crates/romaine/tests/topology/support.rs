@@ -28,6 +28,15 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// A caller besides the test.
+#[expect(clippy::disallowed_methods, reason = "a caller besides the test")]
+pub(crate) fn background<F>(work: F) -> tokio::task::JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(work)
+}
+
 /// Of a topology's URL, quick to notice.
 pub(crate) fn config(url: &str) -> Config {
     Config::from_url(url).unwrap().liveness(Liveness::fast())
@@ -62,7 +71,7 @@ impl Writer {
     pub(crate) fn start(client: &Client, keys: u64) -> Self {
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (client, stopped, counted) = (client.clone(), stop.clone(), acknowledged.clone());
-        let task = tokio::spawn(async move {
+        let task = background(async move {
             let mut errors = Vec::new();
             let mut n = 0;
             while !stopped.load(Ordering::Relaxed) {

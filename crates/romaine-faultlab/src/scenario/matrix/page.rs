@@ -140,7 +140,9 @@ fn meaning(grade: Grade) -> &'static str {
              in force; or something else that costs no data)"
         }
         Grade::Misjudges => "**MISJUDGES** (gave up a peer that was alive)",
-        Grade::Loses => "**LOSES** (something acknowledged is gone or came twice, and nobody was told)",
+        Grade::Loses => {
+            "**LOSES** (something acknowledged is gone, or came or was executed twice, and nobody was told)"
+        }
         Grade::Hangs => "**HANGS** (calls never returned, or a load never worked again)",
     }
 }

@@ -65,6 +65,8 @@ pub struct Measured {
     pub calls: Balance,
     /// Writes that were acknowledged and are not there any more.
     pub acked_lost: u64,
+    /// Calls that were executed more than once: the client repeated them by itself, and told nobody.
+    pub repeated: u64,
     /// How many connections came back at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storm: Option<Storm>,

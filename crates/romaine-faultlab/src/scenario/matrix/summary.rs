@@ -68,7 +68,7 @@ pub struct Summary {
     pub unannounced: Spread<u64>,
     /// Acknowledged writes that are not there any more.
     pub acked_lost: Spread<u64>,
-    /// Elements and messages that came twice.
+    /// Elements and messages that came twice, and writes that were executed twice.
     pub duplicates: Spread<u64>,
     /// Connections given up although the peer was alive.
     pub false_verdicts: Spread<u64>,
@@ -126,7 +126,7 @@ impl Summary {
             lost: counts(&|run| run.elements.lost + run.messages.lost)?,
             unannounced: counts(&|run| run.elements.unannounced + run.messages.unannounced)?,
             acked_lost: counts(&|run| run.acked_lost)?,
-            duplicates: counts(&|run| run.elements.duplicates + run.messages.duplicates)?,
+            duplicates: counts(&|run| run.elements.duplicates + run.messages.duplicates + run.repeated)?,
             false_verdicts: counts(&|run| u64::try_from(run.false_verdicts).unwrap_or(u64::MAX))?,
             peak_memory: runs.iter().filter_map(|run| run.peak_memory).max(),
         })

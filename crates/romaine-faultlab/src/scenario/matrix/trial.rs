@@ -140,7 +140,7 @@ impl Judge<'_> {
         if remains.undelivered > 0 {
             broken.push(format!("{} elements were left in the queue", remains.undelivered));
         }
-        let (calls, acked_lost) = self.check_calls(&mut broken);
+        let Counted { calls, acked_lost, repeated } = self.check_calls(&mut broken);
         let grown = remains.peak.map(|peak| peak.saturating_sub(remains.base));
         if let (Some(max), Some(grown)) = (self.expect.memory_max, grown)
             && grown > max
@@ -150,7 +150,8 @@ impl Judge<'_> {
         broken.dedup();
         let grade = if calls.never_returned > 0 || (working_s.is_none() && !loads.is_empty()) {
             Grade::Hangs
-        } else if loses(elements) || loses(messages) || acked_lost > 0 || calls.foreign > 0 || remains.undelivered > 0 {
+        } else if loses(elements) || loses(messages) || acked_lost + repeated + calls.foreign + remains.undelivered > 0
+        {
             Grade::Loses
         } else if false_verdicts > 0 {
             Grade::Misjudges
@@ -169,6 +170,7 @@ impl Judge<'_> {
             messages,
             calls,
             acked_lost,
+            repeated,
             storm: None,
             ghosts_fenced: record.count(begin, Moment::MAX, |what| matches!(what, Observation::Fenced { .. })),
             peak_memory: remains.peak,
@@ -220,8 +222,8 @@ impl Judge<'_> {
         (last.map(|at| at.since(healed)), limit)
     }
 
-    /// The calls against what they counted, and how many acknowledged writes are gone.
-    fn check_calls(&self, broken: &mut Vec<String>) -> (Balance, u64) {
+    /// The calls against what they counted.
+    fn check_calls(&self, broken: &mut Vec<String>) -> Counted {
         let mut calls = Balance::new(self.remains.calls, self.remains.counter);
         if self.expect.may_be_late {
             calls.late = 0;
@@ -232,15 +234,32 @@ impl Judge<'_> {
         }
         calls.check_calls(broken);
         if !self.loads.iter().any(|load| load.counts()) {
-            return (calls, 0);
+            return Counted { calls, acked_lost: 0, repeated: 0 };
         }
-        if !self.expect.may_lose_writes {
-            calls.check_counter(broken);
-        } else if calls.counter > calls.acked + calls.unknown {
-            broken.push(format!("the counter is {}, more than {}", calls.counter, calls.acked + calls.unknown));
+        // Each call once, whatever became of it.
+        let most = calls.acked + calls.unknown + self.remains.calls.open.max(calls.never_returned);
+        let acked_lost = calls.acked.saturating_sub(calls.counter);
+        let repeated = calls.counter.saturating_sub(most);
+        if acked_lost > 0 && !self.expect.may_lose_writes {
+            broken.push(format!("{acked_lost} acknowledged writes lost: the counter is {}", calls.counter));
         }
-        (calls, calls.acked.saturating_sub(calls.counter))
+        if repeated > 0 {
+            broken.push(format!(
+                "{repeated} calls were executed more than once: the counter is {}, not at most {most}",
+                calls.counter
+            ));
+        }
+        Counted { calls, acked_lost, repeated }
     }
+}
+
+/// What became of the calls.
+struct Counted {
+    calls: Balance,
+    /// Acknowledged, and not there any more.
+    acked_lost: u64,
+    /// There more often than they were made.
+    repeated: u64,
 }
 
 const fn loses(flow: Flow) -> bool {
