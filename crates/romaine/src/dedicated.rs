@@ -88,6 +88,7 @@ async fn drive(server: Arc<Server>, circuit: Arc<Circuit>, socket: crate::socket
     };
     let Ending { reason, unwritten, cut } = Session::new(&circuit, socket, notice).await;
     let error = Error::closed_by(&reason).with_node(&node);
+    server.ended_by(&reason, &node);
     {
         let mut state = circuit.lock();
         // The end of the stream comes after everything the server had to say; any other end may have swallowed it.

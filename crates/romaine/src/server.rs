@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use romaine_proto::{Candidate, Connection, Greeting, Lane as WireLane, Link, Liveness, NodeAddress, Trigger};
+use romaine_proto::{Candidate, CloseReason, Connection, Greeting, HandshakeError, Lane as WireLane, Link, Liveness, NodeAddress, Trigger};
 
 use tokio::sync::Notify;
 
@@ -180,6 +180,14 @@ impl Server {
             self.trigger(Trigger::ReadOnly);
         }
         is_news
+    }
+
+    /// A connection ended. When its handshake found another role than the topology has, that is to be asked anew.
+    pub(crate) fn ended_by(&self, reason: &CloseReason, node: &Arc<str>) {
+        if let CloseReason::Handshake(HandshakeError::WrongRole { found }) = reason {
+            self.tell(Event::RoleRefused { node: node.clone(), found: found.clone() });
+            self.trigger(Trigger::ReadOnly);
+        }
     }
 
     /// A reply shows that the connection leads to another server than it should. Many replies may, of one connection.

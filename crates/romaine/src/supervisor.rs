@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use romaine_proto::{CloseReason, Greeting, HandshakeError, Reconnect, SubscriptionKind, Trigger, Verdict};
+use romaine_proto::{CloseReason, Greeting, Reconnect, SubscriptionKind, Trigger, Verdict};
 use tracing::Instrument as _;
 
 use crate::circuit::{Circuit, Notice};
@@ -111,10 +111,7 @@ async fn one_session(
     };
     let Ending { reason, unwritten, cut: _ } = Session::new(circuit, socket, notice).await;
     let error = Error::closed_by(&reason).with_node(node);
-    if let CloseReason::Handshake(HandshakeError::WrongRole { found }) = &reason {
-        server.tell(Event::RoleRefused { node: node.clone(), found: found.clone() });
-        server.trigger(Trigger::ReadOnly);
-    }
+    server.ended_by(&reason, node);
     if lane == Lane::Subscriptions {
         let last_received = circuit.lock().last_received;
         server.hub.disconnected(last_received, &error);

@@ -1,5 +1,7 @@
 //! Blocking commands, transactions and WATCH in a Cluster that moves under them.
 
+use std::time::Duration;
+
 use romaine::commands::*;
 use romaine::{Delivery, Event};
 use romaine_faultlab::{Cluster, FailoverKind, Server, eventually, slot_of};
@@ -7,7 +9,7 @@ use romaine_faultlab::{Cluster, FailoverKind, Server, eventually, slot_of};
 use crate::cluster_lab::{
     FakeCluster, connect_with, key_between, key_of_each, named, other_primary, wait_for_connections,
 };
-use crate::support::{PATIENCE, config, connect, event, now, within};
+use crate::support::{PATIENCE, background, config, connect, event, now, within};
 
 /// How many clients are blocked at a node.
 async fn blocked(node: &Server) -> usize {
@@ -21,7 +23,7 @@ async fn wait_until_blocked(node: &Server) {
 
 fn consumer(client: &romaine::Client) -> tokio::task::JoinHandle<romaine::Result<Option<(String, String)>>> {
     let client = client.clone();
-    tokio::spawn(async move { client.brpop::<String, String>(["jobs"], 0.0).await })
+    background(async move { client.brpop::<String, String>(["jobs"], 0.0).await })
 }
 
 async fn gets(consumer: tokio::task::JoinHandle<romaine::Result<Option<(String, String)>>>, element: &str) {
@@ -111,7 +113,7 @@ async fn a_transaction_goes_where_its_keys_are_also_when_they_have_moved() {
     let back = other_primary(&lab, "{t}").await;
     let migration = lab.begin_migration(slot_of("{t}"), &back).await.unwrap();
     migration.move_key("{t}1").await.unwrap();
-    let waiting = tokio::spawn({
+    let waiting = background({
         let client = client.clone();
         async move {
             let mut transaction = client.transaction();
@@ -176,6 +178,24 @@ async fn watched_keys_are_watched_at_their_own_node_also_when_they_have_moved() 
     lab.failover(&replica, FailoverKind::Manual).await.unwrap();
     within(PATIENCE, "the transaction", add(&client, "w")).await.unwrap();
     assert_eq!(client.get::<i64>("w").await.unwrap(), Some(2));
+    client.close().await;
+}
+
+// A client that was idle while roles changed: only its new connection finds out.
+#[tokio::test]
+async fn a_connection_of_its_own_that_finds_a_replica_makes_the_client_look_for_the_primary() {
+    let lab = Cluster::start().await.unwrap();
+    let client = connect_with(named(&lab.url())).await;
+    for kind in [FailoverKind::Manual, FailoverKind::Takeover] {
+        let replica = lab.replica_of("jobs").await.unwrap();
+        lab.failover(&replica, kind).await.unwrap();
+        lab.wait_until_settled().await.unwrap();
+        let waiting = consumer(&client);
+        // Long before the periodic refresh.
+        within(Duration::from_secs(5), "the consumer's arrival", wait_until_blocked(&replica)).await;
+        client.lpush("jobs", ["element"]).await.unwrap();
+        gets(waiting, "element").await;
+    }
     client.close().await;
 }
 

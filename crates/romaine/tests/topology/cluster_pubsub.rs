@@ -9,7 +9,7 @@ use romaine_faultlab::{Cluster, FailoverKind, Server, slot_of};
 use crate::cluster_lab::{
     connect_with, connections, key_between, key_of_each, named, other_primary, wait_for_connections,
 };
-use crate::support::{PATIENCE, config, connect, within};
+use crate::support::{PATIENCE, background, config, connect, within};
 
 /// Gap, then Resumed; messages before are stepped over.
 async fn interrupted(subscription: &mut Subscription) {
@@ -291,7 +291,7 @@ async fn a_subscription_that_is_asked_for_before_the_cluster_is_known_waits_for_
         node.freeze().await.unwrap();
     }
     let client = Client::connect(named(&lab.url()).lazy()).await.unwrap();
-    let asked = tokio::spawn({
+    let asked = background({
         let client = client.clone();
         async move { client.ssubscribe(["orders"]).await }
     });

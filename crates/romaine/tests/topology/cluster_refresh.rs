@@ -7,9 +7,10 @@ use romaine::{Client, ErrorKind, Event, NodeRole, Status};
 use romaine_faultlab::{Cluster, FailoverKind, FaultProxy, Server, ServerBuilder, eventually, slot_of};
 
 use crate::cluster_lab::{
-    Crowd, FakeCluster, connect_with, connections, key_between, key_of_each, named, other_primary, wait_for_connections,
+    Crowd, FakeCluster, calls, connect_with, connections, key_between, key_of_each, named, other_primary,
+    wait_for_connections,
 };
-use crate::support::{PATIENCE, PROMISE, config, connect, event, now, within};
+use crate::support::{PATIENCE, PROMISE, background, config, connect, event, now, within};
 
 fn no_full_coverage() -> ServerBuilder {
     Server::builder().config_line("cluster-require-full-coverage no")
@@ -176,7 +177,7 @@ async fn a_slot_without_an_owner_is_waited_for_and_asked_about() {
     let key = key_between(8_001, 16_383);
     let error = client.get::<String>(&*key).timeout(Duration::from_millis(200)).await.unwrap_err();
     assert_eq!((error.kind(), error.delivery()), (ErrorKind::Timeout, romaine::Delivery::NotSent), "{error:?}");
-    let waiting = tokio::spawn({
+    let waiting = background({
         let (client, key) = (client.clone(), key.clone());
         async move { client.get::<String>(key).await }
     });
@@ -198,12 +199,10 @@ async fn connections_for_asking_are_closed_again() {
     let primaries: Vec<_> = lab.primaries().await.iter().map(|node| node.address()).collect();
     let asked = async |count: u64| {
         for server in lab.primaries().await {
-            let before = crate::cluster_lab::calls(&server, "cluster|slots").await;
-            eventually(PATIENCE, "questions", async || {
-                crate::cluster_lab::calls(&server, "cluster|slots").await >= before + count
-            })
-            .await
-            .unwrap();
+            let before = calls(&server, "cluster|slots").await;
+            eventually(PATIENCE, "questions", async || calls(&server, "cluster|slots").await >= before + count)
+                .await
+                .unwrap();
         }
     };
     asked(10).await;
@@ -212,7 +211,7 @@ async fn connections_for_asking_are_closed_again() {
     }
     // One hangs: others are asked in its place, over connections that are made for it.
     lab.nodes()[0].freeze().await.unwrap();
-    lab.wait_for_new_primary(&key_of_each_frozen(&lab).await, lab.nodes()[0].address()).await.unwrap();
+    lab.wait_for_new_primary(&key_between(0, 5_000), lab.nodes()[0].address()).await.unwrap();
     lab.nodes()[0].thaw().unwrap();
     lab.wait_until_settled().await.unwrap();
     asked(10).await;
@@ -224,11 +223,6 @@ async fn connections_for_asking_are_closed_again() {
     for server in lab.nodes() {
         wait_for_connections(server, 0).await;
     }
-}
-
-/// A key of the first node, which does not answer: its slots are the first third.
-async fn key_of_each_frozen(_lab: &Cluster) -> String {
-    key_between(0, 5_000)
 }
 
 // Peer-measurements, finding 10: rustis fails for ever on the empty shard that CLUSTER SHARDS and NODES then list.
@@ -306,7 +300,7 @@ async fn what_waits_for_a_node_that_leaves_goes_elsewhere_and_its_connections_ar
     let waiting: Vec<_> = (0..50)
         .map(|n| {
             let (client, key) = (client.clone(), key.clone());
-            tokio::spawn(async move { client.set(format!("{{{key}}}{n}"), n).await })
+            background(async move { client.set(format!("{{{key}}}{n}"), n).await })
         })
         .collect();
     lab.failover(&replica, FailoverKind::Takeover).await.unwrap();

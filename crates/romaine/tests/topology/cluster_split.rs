@@ -10,7 +10,7 @@ use romaine_faultlab::{Cluster, FailoverKind, Server, eventually, slot_of};
 use crate::cluster_lab::{
     FakeCluster, calls, connect_with, connections, key_between, key_of_each, named, wait_for_connections,
 };
-use crate::support::{PATIENCE, config, connect, within};
+use crate::support::{PATIENCE, background, config, connect, within};
 
 /// Servers do not list a replica before it has received something.
 async fn connect_knowing_replicas(lab: &Cluster) -> Client {
@@ -98,7 +98,7 @@ async fn pipelines_over_all_slots_lose_and_repeat_nothing_while_slots_move() {
     let client = connect(&lab.url()).await;
     let keys: Vec<String> = (0..200).map(|n| format!("counter:{n}")).collect();
     client.set("text", "no number").await.unwrap();
-    let piping = tokio::spawn({
+    let piping = background({
         let (client, keys) = (client.clone(), keys.clone());
         async move {
             for round in 1..=30_i64 {

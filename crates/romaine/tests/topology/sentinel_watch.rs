@@ -202,13 +202,15 @@ async fn each_sentinel_has_two_connections_the_primary_one_and_none_has_any_afte
     // They are kept, not made anew for each question.
     let old = lab.primary().await.unwrap();
     lab.failover().await.unwrap();
-    let new = lab.wait_for_new_primary(old.address()).await.unwrap();
-    let expected: Vec<_> = [2, 2, 2]
-        .into_iter()
-        .chain(lab.data().nodes().iter().map(|server| usize::from(server.address() == new.address())))
-        .collect();
-    let settled = eventually(PATIENCE, "one at the new primary only", async || counts().await == expected).await;
-    assert!(settled.is_ok(), "{:?} and not {expected:?}", counts().await);
+    lab.wait_for_new_primary(old.address()).await.unwrap();
+    // Asked anew in each look: on a busy machine the Sentinels may fail over once more.
+    let settled = eventually(PATIENCE, "one at the new primary only", async || {
+        let Some(primary) = lab.named().await else { return false };
+        let at_data = lab.data().nodes().iter().map(|server| usize::from(server.address() == primary.address()));
+        counts().await == [2, 2, 2].into_iter().chain(at_data).collect::<Vec<_>>()
+    })
+    .await;
+    assert!(settled.is_ok(), "{:?}, and the primary is {:?}", counts().await, lab.named().await);
     let began = now();
     client.close().await;
     assert!(now() - began < Duration::from_secs(1), "{:?}", now() - began);
