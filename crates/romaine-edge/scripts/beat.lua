@@ -1,7 +1,8 @@
--- A sign of life: who speaks for the edge, what it says of itself, and back what is wanted of it.
+-- A sign of life: who speaks for the edge, and what it says of itself. What is wanted of it is asked for beside this: a
+-- key that may only be read must not be given to a script that writes.
 -- ARGV: nonce, the nonce of the process before, lease in ms, host, then pairs of field and value.
--- Answers {1, now, wanted...}, or {0, now, nonce, host, since, renewed, ms left} when another process speaks for it.
-local session, state, desired = KEYS[1], KEYS[2], KEYS[3]
+-- Answers {1, now}, or {0, now, nonce, host, since, renewed, ms left} when another process speaks for it.
+local session, state = KEYS[1], KEYS[2]
 local nonce, before, lease, host = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -13,4 +14,4 @@ local since = held[1] == nonce and held[3] or now
 redis.call('HSET', session, 'nonce', nonce, 'host', host, 'since', since, 'renewed', now)
 redis.call('PEXPIRE', session, lease)
 redis.call('HSET', state, 'seen', now, unpack(ARGV, 5))
-return {1, now, redis.call('HGETALL', desired)}
+return {1, now}

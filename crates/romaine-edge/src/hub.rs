@@ -50,37 +50,39 @@ pub(crate) struct Holder {
 }
 
 pub(crate) async fn beat(client: &Client, id: &EdgeId, speaker: &Speaker, reported: &Reported) -> Result<Answer> {
-    let keys = [id.session_key(), id.state_key(), id.desired_key()];
+    let keys = [id.session_key(), id.state_key()];
     let lease = speaker.lease.as_millis().to_string();
     let mut arguments = vec![speaker.nonce.clone(), speaker.before.clone(), lease, speaker.host.clone()];
     for (name, value) in reported.fields() {
         arguments.push(name.to_owned());
         arguments.push(value);
     }
-    let answer: Value = client.script(&BEAT, &keys[..], &arguments[..]).await?;
-    read_beat(&answer).ok_or_else(|| Error::record("the hub's answer to a heartbeat makes no sense"))?
+    let giving = client.script::<Value>(&BEAT, &keys[..], &arguments[..]);
+    let (answer, wanted) = tokio::join!(giving, wanted(client, id));
+    let nonsense = || Error::record("the hub's answer to a heartbeat makes no sense");
+    match read_beat(&answer?).ok_or_else(nonsense)? {
+        None => wanted.map(|wanted| Answer::Ours { wanted }),
+        Some(holder) => Ok(Answer::Taken(holder)),
+    }
 }
 
-fn read_beat(answer: &Value) -> Option<Result<Answer>> {
+/// Who speaks for the edge, if it is not we.
+fn read_beat(answer: &Value) -> Option<Option<Holder>> {
     let parts = answer.as_elements()?;
     let now_ms = parts.get(1)?.as_integer()?;
     let text = |index: usize| parts.get(index).and_then(Value::as_str).unwrap_or_default().to_owned();
     if parts.first()?.as_integer()? == 1 {
-        let flat = parts.get(2)?.as_elements()?;
-        let (pairs, _rest) = flat.as_chunks::<2>();
-        let fields: BTreeMap<String, String> =
-            pairs.iter().filter_map(|[name, value]| Some((name.as_str()?.to_owned(), value.as_str()?.to_owned()))).collect();
-        return Some(Deploy::wanted(&fields).map(|wanted| Answer::Ours { wanted }));
+        return Some(None);
     }
     let left = parts.get(6)?.as_integer()?;
-    Some(Ok(Answer::Taken(Holder {
+    Some(Some(Holder {
         nonce: text(2),
         host: text(3),
         since_ms: text(4).parse().unwrap_or(0),
         renewed_ms: text(5).parse().unwrap_or(0),
         now_ms,
         left: Duration::from_millis(u64::try_from(left).unwrap_or(0)),
-    })))
+    }))
 }
 
 /// Gives the session up.

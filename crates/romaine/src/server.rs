@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use romaine_proto::{Candidate, CloseReason, Connection, Greeting, HandshakeError, Lane as WireLane, Link, Liveness, NodeAddress, Trigger};
+use romaine_proto::{
+    Candidate, CloseReason, Connection, Greeting, HandshakeError, Lane as WireLane, Link, Liveness, NodeAddress,
+    Trigger,
+};
 
 use tokio::sync::Notify;
 

@@ -201,7 +201,7 @@ impl Engine {
     fn send_wave(&mut self, seen: &BTreeMap<String, Seen>, now_ms: i64, story: &mut Vec<Line>) {
         let wave = self.progress.wave;
         let due = self.targets.iter_mut().filter(|(_, target)| target.wave <= wave && target.phase == Phase::Pending);
-        let mut sent = 0;
+        let (mut sent, head) = (0, story.len());
         for (id, target) in due {
             // Without a look there is no decision.
             let Some(seen) = seen.get(id) else { continue };
@@ -217,7 +217,7 @@ impl Engine {
         }
         if sent > 0 {
             let text = format!("wave {} of {}: {sent} edges", wave + 1, self.plan.waves.len());
-            story.push(Line { at_ms: now_ms, edge: None, text });
+            story.insert(head, Line { at_ms: now_ms, edge: None, text });
         }
     }
 

@@ -1,0 +1,166 @@
+//! Rollouts to a few edges: failures, absences, drivers that die.
+
+use std::path::Path;
+
+use romaine_faultlab::{Server, eventually};
+use serde_json::Value;
+
+use crate::support::{Edge, PATIENCE, image, online, romaine, romaine_json, romaine_spawned};
+
+/// Deploys by writing down what it was given; fails where a file says so.
+const DEPLOY: &str = r#"echo "$ROMAINE_IMAGE" >> images; [ -e hold ] && while [ ! -e go ]; do sleep 0.05; done
+case "$ROMAINE_IMAGE" in *222) [ -e fail ] && { echo no room; exit 1; };; esac; exit 0"#;
+
+fn edges(dir: &Path, hub: &str, count: usize) -> Vec<Edge> {
+    (1..=count)
+        .map(|n| {
+            let region = if n % 2 == 0 { "region=jp" } else { "region=kr" };
+            Edge::new(dir, &format!("e{n}"), hub, DEPLOY).options(&["--labels", region]).started()
+        })
+        .collect()
+}
+
+async fn status(hub: &str, id: &str) -> Value {
+    romaine_json(hub, &["rollout", "status", id, "--json"]).await
+}
+
+async fn wait_for(hub: &str, id: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    let waited = eventually(PATIENCE, what, async || {
+        // It may not have been written down yet.
+        let (code, text) = romaine(hub, &["rollout", "status", id, "--json"]).await;
+        let status: Value = (code == Some(0)).then(|| serde_json::from_str(&text).unwrap())?;
+        fits(&status).then_some(status)
+    });
+    match waited.await {
+        Ok(status) => status,
+        Err(error) => panic!("{error:#}: {}", romaine(hub, &["rollout", "status", id]).await.1),
+    }
+}
+
+fn phase<'a>(status: &'a Value, edge: &str) -> &'a str {
+    status["targets"][edge]["phase"].as_str().unwrap_or_default()
+}
+
+async fn everything_runs(hub: &str, image: &str) -> bool {
+    let fleet = romaine_json(hub, &["fleet", "--json"]).await;
+    fleet.as_array().unwrap().iter().all(|edge| edge["reported"]["image"] == image)
+}
+
+#[tokio::test]
+async fn of_five_edges_one_fails_and_one_is_away_and_gets_it_when_it_is_back() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let hub = server.url();
+    let mut edges = edges(dir.path(), &hub, 5);
+    online(&hub, 5).await;
+    edges[3].touch("fail");
+    edges[4].kill();
+    online(&hub, 4).await;
+    let image = image('2');
+    let start = ["rollout", "start", "--name", "two", "--image", &image, "--targets", "*", "--waves", "1,100%", "--abort-over", "50%"];
+    let mut driver = romaine_spawned(&hub, &start);
+    let seen = wait_for(&hub, "two", "four to settle", |status| {
+        ["e1", "e2", "e3"].iter().all(|edge| phase(status, edge) == "done") && phase(status, "e4") == "failed"
+    })
+    .await;
+    assert_eq!((phase(&seen, "e5"), seen["progress"]["stage"].as_str()), ("away", Some("running")));
+    assert!(seen["targets"]["e4"]["note"].as_str().unwrap().contains("no room"));
+    edges[4].start();
+    // One failed: the answer is no.
+    assert_eq!(driver.wait().await.unwrap().code(), Some(1));
+    let (code, text) = romaine(&hub, &["rollout", "status", "two"]).await;
+    assert_eq!(code, Some(0));
+    for part in ["done: 4 of 5 edges run it, 1 failed", "wave 2 of 2: 4 edges", "e5: away: away when its wave came", "no room"] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+    let (_, fleet) = romaine(&hub, &["fleet", "--troubled"]).await;
+    assert!(fleet.contains("e4") && !fleet.contains("e5") && fleet.contains("1 not on what is desired"), "{fleet}");
+    let (_, kr) = romaine(&hub, &["fleet", "--targets", "region=kr"]).await;
+    assert!(kr.contains("e1") && !kr.contains("e2") && kr.contains("3 edges"), "{kr}");
+}
+
+#[tokio::test]
+async fn over_the_budget_everybody_goes_back_to_what_they_ran() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let hub = server.url();
+    let edges = edges(dir.path(), &hub, 4);
+    online(&hub, 4).await;
+    let (one, two) = (image('1'), image('2'));
+    let start = ["rollout", "start", "--targets", "*", "--waves", "100%", "--image"];
+    let (code, text) = romaine(&hub, &[&start[..], &[&one]].concat()).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(everything_runs(&hub, &one).await);
+    edges[1].touch("fail");
+    let (code, text) = romaine(&hub, &[&start[..], &[&two, "--abort-over", "5%", "--name", "two"]].concat()).await;
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("aborted: 1 of 4 reached edges failed"), "{text}");
+    assert!(everything_runs(&hub, &one).await);
+    let status = status(&hub, "two").await;
+    assert_eq!(status["progress"]["stage"], "aborted");
+    assert!(["e1", "e2", "e3", "e4"].iter().all(|edge| phase(&status, edge) == "reverted"), "{text}");
+}
+
+#[tokio::test]
+async fn whoever_comes_goes_on_with_a_rollout_whose_driver_died() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let hub = server.url();
+    let edges = edges(dir.path(), &hub, 2);
+    online(&hub, 2).await;
+    for edge in &edges {
+        edge.touch("hold");
+    }
+    let image = image('3');
+    let start = ["rollout", "start", "--name", "three", "--image", &image, "--targets", "*", "--waves", "1,2"];
+    let mut driver = romaine_spawned(&hub, &start);
+    wait_for(&hub, "three", "the first edge to work", |status| {
+        ["e1", "e2"].iter().any(|edge| phase(status, edge) == "running")
+    })
+    .await;
+    driver.kill().await.unwrap();
+    for edge in &edges {
+        edge.touch("go");
+    }
+    // Nobody drives it: it stands still, and says what goes on with it, once the lead has lapsed.
+    wait_for(&hub, "three", "the lead to lapse", |status| status["driver"].is_null()).await;
+    let (_, text) = romaine(&hub, &["rollout", "status", "three"]).await;
+    assert!(text.contains("`romaine rollout run three` goes on with it"), "{text}");
+    let (code, text) = romaine(&hub, &["rollout", "run", "three"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(everything_runs(&hub, &image).await);
+    assert!(edges.iter().all(|edge| edge.lines("images") == 1), "nobody deployed twice");
+}
+
+#[tokio::test]
+async fn a_rollout_is_paused_resumed_and_aborted_by_hand() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let hub = server.url();
+    let edges = edges(dir.path(), &hub, 2);
+    online(&hub, 2).await;
+    for edge in &edges {
+        edge.touch("hold");
+    }
+    let image = image('4');
+    let start = ["rollout", "start", "--name", "four", "--image", &image, "--targets", "*", "--waves", "1,2"];
+    let mut driver = romaine_spawned(&hub, &start);
+    wait_for(&hub, "four", "the first edge to work", |status| {
+        ["e1", "e2"].iter().any(|edge| phase(status, edge) == "running")
+    })
+    .await;
+    let (code, text) = romaine(&hub, &["rollout", "pause", "four"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    // Its driver leaves; nothing new is sent.
+    assert_eq!(driver.wait().await.unwrap().code(), Some(1));
+    for edge in &edges {
+        edge.touch("go");
+    }
+    let (code, text) = romaine(&hub, &["rollout", "resume", "four", "--detach"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = romaine(&hub, &["rollout", "run", "four"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = romaine(&hub, &["rollout", "abort", "four"]).await;
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("rollout four is done: it cannot abort now"), "{text}");
+    let (code, text) = romaine(&hub, &["rollout", "status", "five"]).await;
+    assert_eq!(code, Some(2), "{text}");
+    let nobody = ["rollout", "start", "--image", &image, "--targets", "region=nowhere"];
+    assert_eq!(romaine(&hub, &nobody).await.0, Some(2));
+}
