@@ -49,7 +49,7 @@ async fn a_primary_that_was_demoted_and_promoted_again_is_waited_out() {
     let (pushed, ()) = tokio::join!(push, promote);
     assert!(pushed.unwrap().is_in());
     eventually(PATIENCE, "the job", async || runs.of("late") == 1).await.unwrap();
-    assert!(worker.stats().last_error.unwrap().contains("READONLY"));
+    assert!(worker.stats().last_error.is_some());
     end(worker).await;
 }
 
