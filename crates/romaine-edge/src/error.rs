@@ -93,6 +93,10 @@ impl From<romaine::Error> for Error {
             ),
             (Kind::Auth, _) => (ErrorKind::Refused, "the hub refuses the user or the password"),
             (Kind::Tls, _) => (ErrorKind::Refused, "the hub and we do not trust each other"),
+            // These pass by themselves, or by what is done at the hub.
+            (Kind::Server, "OOM" | "MISCONF" | "NOREPLICAS") => {
+                (ErrorKind::Unreachable, "the hub cannot take anything in now")
+            }
             (Kind::Server, _) => (ErrorKind::Refused, "the hub refused"),
             (Kind::Conversion | Kind::Protocol, _) => (ErrorKind::Record, "the hub gave an answer that makes no sense"),
             (_, _) => (ErrorKind::Unreachable, "the hub cannot be reached, or cannot serve now"),
@@ -106,7 +110,7 @@ impl From<romaine_queue::Error> for Error {
         use romaine_queue::ErrorKind as Kind;
         let kind = match error.kind() {
             Kind::Config | Kind::Invalid | Kind::Codec | Kind::Unsupported => ErrorKind::Usage,
-            Kind::Unavailable | Kind::NotDurable | Kind::Closed => ErrorKind::Unreachable,
+            Kind::Unavailable | Kind::NotDurable | Kind::Closed | Kind::Full => ErrorKind::Unreachable,
             _ => ErrorKind::Refused,
         };
         Self::caused(kind, "the queue", error)

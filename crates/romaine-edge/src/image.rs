@@ -43,8 +43,10 @@ impl FromStr for Image {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || {
-            Error::usage("an image is named by its digest, as in registry/app@sha256:<64 hexadecimal digits>; see `docker \
-                          inspect --format '{{index .RepoDigests 0}}' IMAGE`")
+            Error::usage(
+                "an image is named by its digest, as in registry/app@sha256:<64 hexadecimal digits>; see `docker \
+                          inspect --format '{{index .RepoDigests 0}}' IMAGE`",
+            )
         };
         let (name, digest) = text.split_once('@').ok_or_else(wrong)?;
         let hex = digest.strip_prefix("sha256:").ok_or_else(wrong)?;

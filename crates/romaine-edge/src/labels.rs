@@ -55,7 +55,8 @@ fn is_name(text: &str) -> bool {
 }
 
 fn is_value(text: &str) -> bool {
-    text.len() <= TEXT_MAX && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '=' | '!' | '|' | ','))
+    text.len() <= TEXT_MAX
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '=' | '!' | '|' | ','))
 }
 
 impl fmt::Display for Labels {
@@ -135,7 +136,9 @@ mod tests {
     fn a_selector_chooses_by_labels_and_by_id() {
         let kr: Labels = "region=kr,rack=3".parse().unwrap();
         let chosen = |selector: &str| selector.parse::<Selector>().unwrap().matches("edge-1", &kr);
-        assert!(chosen("*") && chosen("region=kr") && chosen("region=jp|kr,rack") && chosen("rack!=4") && chosen("gpu!=a"));
+        assert!(
+            chosen("*") && chosen("region=kr") && chosen("region=jp|kr,rack") && chosen("rack!=4") && chosen("gpu!=a")
+        );
         assert!(!chosen("region=jp") && !chosen("gpu") && !chosen("rack!=3|4") && !chosen("id=edge-2"));
         assert!(chosen("id=edge-1|edge-2"));
         assert!("".parse::<Selector>().is_err() && "=x".parse::<Selector>().is_err());

@@ -107,6 +107,9 @@ pub struct Tried {
     pub generation: u64,
     /// How far it came.
     pub progress: Progress,
+    /// In which attempt: more than the first after a failure, or after its agent died in the middle.
+    #[serde(default)]
+    pub attempt: u32,
     /// Why it failed.
     pub error: Option<String>,
 }
@@ -202,6 +205,7 @@ impl Reported {
         let tried = Progress::parse(text("tried_progress")).map(|progress| Tried {
             generation: count("tried"),
             progress,
+            attempt: u32::try_from(count("tried_attempt")).unwrap_or(u32::MAX),
             error: Some(text("tried_error").to_owned()).filter(|error| !error.is_empty()),
         });
         Self {
@@ -241,6 +245,7 @@ impl Reported {
             ("generation", self.generation.to_string()),
             ("tried", tried.map_or(0, |tried| tried.generation).to_string()),
             ("tried_progress", tried.map_or("", |tried| tried.progress.name()).to_owned()),
+            ("tried_attempt", tried.map_or(0, |tried| tried.attempt).to_string()),
             ("tried_error", tried.and_then(|tried| tried.error.clone()).unwrap_or_default()),
             ("running", self.running.join(" ")),
             ("outbox", self.outbox.to_string()),
@@ -276,7 +281,7 @@ mod tests {
             checks: vec![Check { name: "c".into(), ok: false, detail: "exit code 1".into(), containers: Vec::new() }],
             image: format!("a@sha256:{}", "a".repeat(64)).parse().ok(),
             generation: 7,
-            tried: Some(Tried { generation: 8, progress: Progress::Failed, error: Some("no".into()) }),
+            tried: Some(Tried { generation: 8, progress: Progress::Failed, attempt: 2, error: Some("no".into()) }),
             running: vec!["a".into(), "b".into()],
             ..Reported::default()
         };

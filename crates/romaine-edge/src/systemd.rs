@@ -55,7 +55,8 @@ WantedBy=multi-user.target
 /// As systemd reads words: quoted where needed, `%` and `$` doubled.
 fn quote(word: &str) -> String {
     let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
-    let plain = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=./:,@%+".contains(&byte));
+    let plain =
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_=./:,@%+".contains(&byte));
     if plain { escaped } else { format!("\"{escaped}\"") }
 }
 

@@ -29,7 +29,10 @@ async fn a_job_is_run_and_its_phases_and_result_reach_the_hub() {
     assert_eq!((&done["verdict"], &done["exit"]), (&"done".into(), &0.into()));
     assert!(done["tail"].as_str().unwrap().contains("it works"));
     let input: Value = serde_json::from_slice(&std::fs::read(edge.path("input")).unwrap()).unwrap();
-    assert_eq!((&input["id"], &input["kind"], &input["payload"]["name"]), (&"j1".into(), &"greet".into(), &"ada".into()));
+    assert_eq!(
+        (&input["id"], &input["kind"], &input["payload"]["name"]),
+        (&"j1".into(), &"greet".into(), &"ada".into())
+    );
 
     queue.producer().enqueue(NewJob::new("bad", "").id("j2")).await.unwrap();
     let JobResult::Dead(why) = result(&queue, "j2", &edge).await else { panic!("it is dead") };
@@ -134,7 +137,9 @@ async fn a_cancelled_job_and_one_past_its_time_are_ended_with_all_they_started()
     .await
     .unwrap();
     edge.says("verdict=Cancelled").await;
-    eventually(PATIENCE, "the queue to let go of it", async || queue.status().await.unwrap().leased == 0).await.unwrap();
+    eventually(PATIENCE, "the queue to let go of it", async || queue.status().await.unwrap().leased == 0)
+        .await
+        .unwrap();
     assert_eq!(edge.lines("runs"), 1);
 }
 

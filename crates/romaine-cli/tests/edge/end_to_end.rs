@@ -25,7 +25,8 @@ async fn twenty_edges_reach_the_new_image_although_two_are_cut_off_and_one_is_ki
     for n in 1..=EDGES {
         let namespace = Namespace::create().await.unwrap();
         let from_inside = format!("redis://{}:{}", namespace.client_ip(), server.port());
-        let options = ["--labels", "region=kr", "--heartbeat", "1s", "--backoff", "constant:500ms"];
+        let options =
+            ["--labels", "region=kr", "--heartbeat", "1s", "--backoff", "constant:500ms", "--liveness", "normal"];
         let edge = Edge::new(dir.path(), &format!("edge-{n:03}"), &from_inside, DEPLOY).options(&options);
         edges.push(edge.inside(&namespace).started());
         namespaces.push(namespace);
@@ -50,14 +51,18 @@ async fn twenty_edges_reach_the_new_image_although_two_are_cut_off_and_one_is_ki
     edges[4].start();
     let others = eventually(PATIENCE, "all who are there", async || {
         let status = romaine_json(&hub, &["rollout", "status", "seven", "--json"]).await;
-        let phases: Vec<&str> = status["targets"].as_object().unwrap().values().filter_map(|t| t["phase"].as_str()).collect();
+        let phases: Vec<&str> =
+            status["targets"].as_object().unwrap().values().filter_map(|t| t["phase"].as_str()).collect();
         let count = |wanted: &str| phases.iter().filter(|phase| **phase == wanted).count();
         count("done") == EDGES - 2 && count("away") == 2
     });
     let others = others.await;
     println!("{}", romaine(&hub, &["rollout", "status", "seven"]).await.1);
     others.unwrap();
-    println!("the two are reachable again");
+    for edge in &edges[18..] {
+        edge.says("the connection was lost").await;
+    }
+    println!("the two noticed that they are cut off, and are now reachable again");
     for namespace in &namespaces[18..] {
         namespace.heal().await.unwrap();
     }
@@ -65,6 +70,10 @@ async fn twenty_edges_reach_the_new_image_although_two_are_cut_off_and_one_is_ki
     println!("{}", romaine(&hub, &["rollout", "status", "seven"]).await.1);
     println!("{}", romaine(&hub, &["fleet"]).await.1);
     assert_eq!(ended.expect("the rollout ends").unwrap().code(), Some(0), "{}", edges[19].log());
+    let story = romaine(&hub, &["rollout", "status", "seven"]).await.1;
+    for part in ["edge-019: away", "edge-020: away", "in attempt 2", "done: 20 of 20 edges run it, 0 failed"] {
+        assert!(story.contains(part), "{part} is missing in\n{story}");
+    }
     for edge in &edges {
         let current = std::fs::read_to_string(edge.path("current")).unwrap_or_default();
         assert_eq!(current.trim(), image, "{}: {}", edge.id, edge.log());

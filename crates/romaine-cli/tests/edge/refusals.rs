@@ -28,6 +28,21 @@ async fn an_id_in_use_twice_is_refused_and_the_first_goes_on() {
 }
 
 #[tokio::test]
+async fn an_agent_whose_disk_was_cloned_notices_that_its_copy_took_over() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let mut first = Edge::new(dir.path(), "e1", &server.url(), "true").started();
+    first.says("at work").await;
+    let clone = Edge::new(&dir.path().join("clone"), "e1", &server.url(), "true");
+    for file in ["ledger", "ledger-wal"] {
+        std::fs::copy(first.path(file), clone.path(file)).unwrap();
+    }
+    let clone = clone.started();
+    clone.says("at work").await;
+    assert_eq!(first.ended().await.code(), Some(4));
+    first.says("the id e1 is in use by another agent").await;
+}
+
+#[tokio::test]
 async fn the_place_of_an_agent_that_is_gone_for_good_is_taken_when_its_session_has_lapsed() {
     let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
     let mut first = Edge::new(dir.path(), "e1", &server.url(), "true").started();

@@ -56,7 +56,20 @@ async fn of_five_edges_one_fails_and_one_is_away_and_gets_it_when_it_is_back() {
     edges[4].kill();
     online(&hub, 4).await;
     let image = image('2');
-    let start = ["rollout", "start", "--name", "two", "--image", &image, "--targets", "*", "--waves", "1,100%", "--abort-over", "50%"];
+    let start = [
+        "rollout",
+        "start",
+        "--name",
+        "two",
+        "--image",
+        &image,
+        "--targets",
+        "*",
+        "--waves",
+        "1,100%",
+        "--abort-over",
+        "none",
+    ];
     let mut driver = romaine_spawned(&hub, &start);
     let seen = wait_for(&hub, "two", "four to settle", |status| {
         ["e1", "e2", "e3"].iter().all(|edge| phase(status, edge) == "done") && phase(status, "e4") == "failed"
@@ -69,7 +82,9 @@ async fn of_five_edges_one_fails_and_one_is_away_and_gets_it_when_it_is_back() {
     assert_eq!(driver.wait().await.unwrap().code(), Some(1));
     let (code, text) = romaine(&hub, &["rollout", "status", "two"]).await;
     assert_eq!(code, Some(0));
-    for part in ["done: 4 of 5 edges run it, 1 failed", "wave 2 of 2: 4 edges", "e5: away: away when its wave came", "no room"] {
+    for part in
+        ["done: 4 of 5 edges run it, 1 failed", "wave 2 of 2: 4 edges", "e5: away: away when its wave came", "no room"]
+    {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
     let (_, fleet) = romaine(&hub, &["fleet", "--troubled"]).await;
@@ -163,4 +178,49 @@ async fn a_rollout_is_paused_resumed_and_aborted_by_hand() {
     assert_eq!(code, Some(2), "{text}");
     let nobody = ["rollout", "start", "--image", &image, "--targets", "region=nowhere"];
     assert_eq!(romaine(&hub, &nobody).await.0, Some(2));
+}
+
+#[tokio::test]
+async fn what_is_not_healthy_after_it_was_deployed_goes_back() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let hub = server.url();
+    let handler = r#"case "$ROMAINE_IMAGE" in *222) touch sick;; *) rm -f sick;; esac"#;
+    let edge = Edge::new(dir.path(), "e1", &hub, handler);
+    let check = format!("command:test ! -e {}", edge.path("sick").display());
+    let options = ["--health", &check, "--health-every", "200ms", "--settle", "1s"];
+    let edge = edge.options(&options).started();
+    online(&hub, 1).await;
+    let (one, two) = (image('1'), image('2'));
+    let start = ["rollout", "start", "--targets", "id=e1", "--image"];
+    let (code, text) = romaine(&hub, &[&start[..], &[&one]].concat()).await;
+    assert_eq!(code, Some(0), "{text}\n{}", edge.log());
+    let (code, text) = romaine(&hub, &[&start[..], &[&two]].concat()).await;
+    assert_eq!(code, Some(1), "{text}\n{}", edge.log());
+    assert!(text.contains("not healthy within 1s (--settle)") && text.contains("e1: reverted"), "{text}");
+    assert!(everything_runs(&hub, &one).await);
+    let healthy = eventually(PATIENCE, "health", async || {
+        romaine_json(&hub, &["fleet", "--json"]).await[0]["reported"]["health"] == "ok"
+    });
+    healthy.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wish_whose_job_the_hub_lost_is_fulfilled_all_the_same() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let hub = server.url();
+    let mut edges = edges(dir.path(), &hub, 1);
+    online(&hub, 1).await;
+    edges[0].kill();
+    online(&hub, 0).await;
+    let image = image('5');
+    let start = ["rollout", "start", "--name", "five", "--image", &image, "--targets", "*"];
+    let mut driver = romaine_spawned(&hub, &start);
+    wait_for(&hub, "five", "the wish to be delivered", |status| status["targets"]["e1"]["delivered"] == true).await;
+    for end in ["j", "s", "w0", "w1", "w2", "m", "g", "f0", "f1"] {
+        server.command(&["DEL", &format!("rq:{{edge:e1}}:{end}")]).await.unwrap();
+    }
+    edges[0].start();
+    edges[0].says("no job brought it: enqueued").await;
+    assert_eq!(driver.wait().await.unwrap().code(), Some(0));
+    assert!(everything_runs(&hub, &image).await);
 }

@@ -66,7 +66,8 @@ impl Facts {
     pub(crate) fn new(id: &str, kind: &str, payload: &Bytes, repeat: Repeat) -> Result<Self, String> {
         let body = Body::of(payload);
         let deploy = if kind == DEPLOY { Some(read_deploy(payload)?) } else { None };
-        let says_so = matches!(&body, Body::Json(json) if json.get("idempotent").and_then(Value::as_bool) == Some(true));
+        let says_so =
+            matches!(&body, Body::Json(json) if json.get("idempotent").and_then(Value::as_bool) == Some(true));
         let may_repeat = match repeat {
             Repeat::Never => false,
             Repeat::Idempotent => says_so || deploy.is_some(),
@@ -140,7 +141,12 @@ pub(crate) fn next(past: Past, facts: &Facts) -> Next {
 }
 
 /// What a run came to, and why. `failures`: runs of this job that failed before.
-pub(crate) fn judge(ran: &Ran, facts: &Facts, failures: u32, limit: std::time::Duration) -> (Verdict, Option<i32>, Option<String>) {
+pub(crate) fn judge(
+    ran: &Ran,
+    facts: &Facts,
+    failures: u32,
+    limit: std::time::Duration,
+) -> (Verdict, Option<i32>, Option<String>) {
     let again = match &facts.deploy {
         Some(deploy) if failures < deploy.retries => Verdict::Retry,
         Some(_) => Verdict::Failed,
@@ -149,17 +155,24 @@ pub(crate) fn judge(ran: &Ran, facts: &Facts, failures: u32, limit: std::time::D
     };
     match ran.how {
         How::Exited(0) => (Verdict::Done, Some(0), None),
-        How::Exited(TRY_AGAIN) => (Verdict::Retry, Some(TRY_AGAIN), Some("the handler asks to be run again (exit code 75)".into())),
+        How::Exited(TRY_AGAIN) => {
+            (Verdict::Retry, Some(TRY_AGAIN), Some("the handler asks to be run again (exit code 75)".into()))
+        }
         // Nothing of the job was done, and it is not the job's fault.
         How::Exited(code @ (126 | 127)) => {
             let what = if code == 127 { "not found" } else { "not executable" };
-            let why = format!("the handler is {what} (exit code {code}): correct --exec; the job is kept and tried again");
+            let why =
+                format!("the handler is {what} (exit code {code}): correct --exec; the job is kept and tried again");
             (Verdict::Retry, Some(code), Some(why))
         }
-        How::NotStarted => (Verdict::Retry, None, Some("the handler could not be started; the job is kept and tried again".into())),
+        How::NotStarted => {
+            (Verdict::Retry, None, Some("the handler could not be started; the job is kept and tried again".into()))
+        }
         How::Exited(code) => (again, Some(code), Some(format!("exit code {code}"))),
         How::Signalled(signal) => (again, None, Some(format!("the handler was ended by signal {signal}"))),
-        How::TimedOut => (again, None, Some(format!("the handler did not end within {limit:?} (--timeout) and was ended"))),
+        How::TimedOut => {
+            (again, None, Some(format!("the handler did not end within {limit:?} (--timeout) and was ended")))
+        }
         How::Stopped => (Verdict::Cancelled, None, Some("it was cancelled".into())),
     }
 }
@@ -184,7 +197,11 @@ mod tests {
     use std::time::Duration;
 
     fn facts(payload: &str, repeat: Repeat) -> Facts {
-        Facts { attempt: 2, token: 9, ..Facts::new("a", "k", &Bytes::copy_from_slice(payload.as_bytes()), repeat).unwrap() }
+        Facts {
+            attempt: 2,
+            token: 9,
+            ..Facts::new("a", "k", &Bytes::copy_from_slice(payload.as_bytes()), repeat).unwrap()
+        }
     }
 
     fn ended(verdict: Verdict, attempt: u32) -> Past {

@@ -75,8 +75,15 @@ pub(crate) enum Past {
     /// It was taken, and its handler never started.
     Received,
     /// Its handler was started; no end is known.
-    Begun { at_ms: i64, attempt: u32 },
-    Ended { outcome: Outcome, failures: u32, token: i64 },
+    Begun {
+        at_ms: i64,
+        attempt: u32,
+    },
+    Ended {
+        outcome: Outcome,
+        failures: u32,
+        token: i64,
+    },
 }
 
 /// A job as the ledger needs it.
@@ -145,9 +152,8 @@ impl Ledger {
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let connection = self.connection.clone();
-        let worked = tokio::task::spawn_blocking(move || {
-            work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
-        });
+        let worked =
+            tokio::task::spawn_blocking(move || work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner)));
         match worked.await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
@@ -234,13 +240,15 @@ impl Ledger {
     /// Which process runs the job.
     pub(crate) async fn process(&self, job: &str, process: String) -> Result<()> {
         let job = job.to_owned();
-        self.with(move |db| db.execute("UPDATE runs SET process = ?2 WHERE job = ?1", params![job, process]).map(drop)).await
+        self.with(move |db| db.execute("UPDATE runs SET process = ?2 WHERE job = ?1", params![job, process]).map(drop))
+            .await
     }
 
     /// Processes of jobs that were begun and did not end.
     pub(crate) async fn leftovers(&self) -> Result<Vec<(String, String)>> {
         self.with(|db| {
-            let mut query = db.prepare("SELECT job, process FROM runs WHERE phase = 'begun' AND process IS NOT NULL")?;
+            let mut query =
+                db.prepare("SELECT job, process FROM runs WHERE phase = 'begun' AND process IS NOT NULL")?;
             query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         })
         .await
@@ -257,7 +265,9 @@ impl Ledger {
 
     /// How many there are.
     pub(crate) async fn outbox_len(&self) -> Result<u64> {
-        self.with(|db| db.query_row("SELECT COUNT(*) FROM events", [], |row| row.get::<_, i64>(0))).await.map(|count| u64::try_from(count).unwrap_or(0))
+        self.with(|db| db.query_row("SELECT COUNT(*) FROM events", [], |row| row.get::<_, i64>(0)))
+            .await
+            .map(|count| u64::try_from(count).unwrap_or(0))
     }
 
     /// The hub has them up to this number.
@@ -346,8 +356,14 @@ mod tests {
         for (step, expected) in [
             (None, Past::Unknown),
             (Some(Phase::Received), Past::Received),
-            (Some(Phase::Ended(outcome(Verdict::Retry))), Past::Ended { outcome: outcome(Verdict::Retry), failures: 1, token: 7 }),
-            (Some(Phase::Ended(outcome(Verdict::Done))), Past::Ended { outcome: outcome(Verdict::Done), failures: 1, token: 7 }),
+            (
+                Some(Phase::Ended(outcome(Verdict::Retry))),
+                Past::Ended { outcome: outcome(Verdict::Retry), failures: 1, token: 7 },
+            ),
+            (
+                Some(Phase::Ended(outcome(Verdict::Done))),
+                Past::Ended { outcome: outcome(Verdict::Done), failures: 1, token: 7 },
+            ),
         ] {
             let ledger = Ledger::open(&path).unwrap();
             if let Some(step) = step {

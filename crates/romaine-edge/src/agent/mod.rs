@@ -31,6 +31,9 @@ const RESULT_MAX: usize = 256 * 1024;
 /// Longer than a handler that is told to stop can take.
 const CANCEL_GRACE: Duration = Duration::from_secs(12);
 
+/// How long the agent waits for its queue's bell at least.
+const BLOCK: Duration = Duration::from_secs(20);
+
 /// How long the last words may take.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -124,8 +127,12 @@ async fn finish(shared: &Shared, presence: &Presence, worker: Worker, name: &str
         }
     }
     shared.stop_all().await;
+    let is_duplicate = outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Duplicate);
     let last_words = async {
-        presence.empty_outbox(shared, name).await?;
+        // Of two that share a ledger's name only one may count its events.
+        if !is_duplicate {
+            presence.empty_outbox(shared, name).await?;
+        }
         presence.leave(shared).await
     };
     match tokio::time::timeout(LAST_WORDS, last_words).await {
@@ -146,6 +153,7 @@ fn start_worker(shared: &Arc<Shared>, queue: &Queue) -> Result<Worker> {
         .name(settings.id.as_str())
         .concurrency(settings.concurrency)
         .lease(settings.lease)
+        .block(settings.heartbeat.clamp(BLOCK, BLOCK * 15))
         .cancel_grace(CANCEL_GRACE)
         .shutdown_grace(settings.grace)
         .result_max(RESULT_MAX)

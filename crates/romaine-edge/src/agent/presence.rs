@@ -58,7 +58,11 @@ impl Presence {
                         if first.is_none() {
                             let host = holder.host.as_str();
                             let left = holder.left;
-                            tracing::warn!(host, ?left, "another agent spoke for this id not long ago; waiting to see whether it lives");
+                            tracing::warn!(
+                                host,
+                                ?left,
+                                "another agent spoke for this id not long ago; waiting to see whether it lives"
+                            );
                         }
                         first = Some(holder);
                         tokio::time::sleep((shared.settings.heartbeat / 4).max(Duration::from_millis(100))).await;
@@ -95,7 +99,10 @@ impl Presence {
                         return Err(refused);
                     }
                     if !is_told {
-                        tracing::warn!(error = refused.full(), "trying again, for as long as it takes; jobs and results are kept");
+                        tracing::warn!(
+                            error = refused.full(),
+                            "trying again, for as long as it takes; jobs and results are kept"
+                        );
                         is_told = true;
                     }
                 }
@@ -147,16 +154,24 @@ impl Presence {
         let tried = lock(&shared.remembered).tried.clone();
         let settled = tried.is_some_and(|tried| {
             tried.generation > wanted.generation
-                || (tried.generation == wanted.generation && matches!(tried.progress, Progress::Done | Progress::Failed))
+                || (tried.generation == wanted.generation
+                    && matches!(tried.progress, Progress::Done | Progress::Failed))
         });
         if settled || shared.is_deploying() {
             return None;
         }
         if unsettled == Some(wanted.generation) {
             match enqueue(&self.queue, &wanted).await {
-                Ok(true) => tracing::info!(generation = wanted.generation, "an image is wanted and no job brought it: enqueued"),
+                Ok(true) => {
+                    tracing::info!(
+                        generation = wanted.generation,
+                        "an image is wanted and no job brought it: enqueued"
+                    );
+                }
                 Ok(false) => {}
-                Err(error) => tracing::warn!(error = error.full(), "an image is wanted, and its job could not be enqueued"),
+                Err(error) => {
+                    tracing::warn!(error = error.full(), "an image is wanted, and its job could not be enqueued");
+                }
             }
         }
         Some(wanted.generation)

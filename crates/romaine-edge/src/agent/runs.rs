@@ -53,6 +53,7 @@ impl Shared {
 
     async fn open(self: &Arc<Self>, job: &Job) -> Result<Opened> {
         let key = format!("{}@{}", job.id(), job.enqueued_ms());
+        let _one_at_a_time = self.opening.lock().await;
         if let Some(run) = lock(&self.runs).get(&key) {
             return Ok(Opened::Run(run.clone()));
         }
@@ -60,7 +61,7 @@ impl Shared {
         let entry = Entry { job: key.clone(), kind: job.kind().to_owned(), token, attempt: job.attempt() };
         let mut facts = match Facts::new(job.id(), job.kind(), job.payload(), self.settings.repeat) {
             Ok(facts) => facts,
-            Err(why) => return self.give_up(&entry, Verdict::Failed, why, clock::wall_ms()).await.map(Opened::Ended),
+            Err(why) => return self.give_up(&entry, None, Verdict::Failed, why, clock::wall_ms()).await,
         };
         (facts.attempt, facts.token) = (job.attempt(), token);
         let past = self.ledger.past(&key).await?;
@@ -76,24 +77,19 @@ impl Shared {
                     "the agent ended while attempt {attempt} ran, and nobody knows how far it came; it is not run again \
                      because it is not marked idempotent (\"idempotent\": true in its payload, or --repeat)"
                 );
-                return self.give_up(&entry, Verdict::Interrupted, why, begun_ms).await.map(Opened::Ended);
+                return self.give_up(&entry, facts.deploy.as_ref(), Verdict::Interrupted, why, begun_ms).await;
             }
             Next::Run => {}
         }
         if let Some(newer) = facts.deploy.as_ref().and_then(|deploy| self.newer_than(deploy)) {
             let why = format!("generation {newer} is wanted by now");
-            return self.give_up(&entry, Verdict::Superseded, why, clock::wall_ms()).await.map(Opened::Ended);
+            return self.give_up(&entry, None, Verdict::Superseded, why, clock::wall_ms()).await;
         }
-        let noted = facts.deploy.as_ref().map(|deploy| self.progress(deploy, Progress::Received, None));
+        let noted = facts.deploy.as_ref().map(|deploy| self.progress(deploy, facts.attempt, Progress::Received, None));
         self.ledger.step(&entry, Phase::Received, noted.into_iter().collect()).await?;
         self.tell_hub();
         tracing::info!(job = job.id(), kind = job.kind(), attempt = job.attempt(), again = seen_before, "received");
-        let input = facts.input(
-            self.settings.id.as_str(),
-            &job.token().nonce,
-            job.attempts_max(),
-            job.enqueued_ms(),
-        );
+        let input = facts.input(self.settings.id.as_str(), &job.token().nonce, job.attempts_max(), job.enqueued_ms());
         Ok(Opened::Run(self.begin(entry, facts, failures, input)))
     }
 
@@ -104,14 +100,23 @@ impl Shared {
         Some(tried.max(wanted)).filter(|newest| *newest > deploy.generation)
     }
 
-    async fn give_up(&self, entry: &Entry, verdict: Verdict, why: String, begun_ms: i64) -> Result<Outcome> {
+    /// Ends a job that is not run. `deploy`: what has failed by that.
+    async fn give_up(
+        &self,
+        entry: &Entry,
+        deploy: Option<&Deploy>,
+        verdict: Verdict,
+        why: String,
+        begun_ms: i64,
+    ) -> Result<Opened> {
         tracing::warn!(job = entry.job, ?verdict, why, "not run");
         let ended_ms = clock::wall_ms();
         let (exit, tail, attempt) = (None, String::new(), entry.attempt);
+        let noted = deploy.map(|deploy| self.progress(deploy, attempt, Progress::Failed, Some(why.clone())));
         let outcome = Outcome { verdict, exit, error: Some(why), tail, begun_ms, ended_ms, attempt };
-        self.ledger.step(entry, Phase::Ended(outcome.clone()), Vec::new()).await?;
+        self.ledger.step(entry, Phase::Ended(outcome.clone()), noted.into_iter().collect()).await?;
         self.tell_hub();
-        Ok(outcome)
+        Ok(Opened::Ended(outcome))
     }
 
     fn begin(self: &Arc<Self>, entry: Entry, facts: Facts, failures: u32, input: Vec<u8>) -> Run {
@@ -132,15 +137,33 @@ impl Shared {
     }
 
     /// From the ledger's "begun" to its "ended". `None` when it was interrupted: then "begun" is what stands there.
-    async fn run(&self, entry: &Entry, facts: &Facts, failures: u32, input: Vec<u8>, cancel: &CancellationToken) -> Option<Outcome> {
+    async fn run(
+        &self,
+        entry: &Entry,
+        facts: &Facts,
+        failures: u32,
+        input: Vec<u8>,
+        cancel: &CancellationToken,
+    ) -> Option<Outcome> {
         let _turn = if facts.deploy.is_some() { Some(self.deploying.lock().await) } else { None };
+        if self.stop.is_cancelled() {
+            return None;
+        }
         let begun_ms = clock::wall_ms();
-        let noted = facts.deploy.as_ref().map(|deploy| self.progress(deploy, Progress::Running, None));
+        let noted = facts.deploy.as_ref().map(|deploy| self.progress(deploy, facts.attempt, Progress::Running, None));
         if let Err(error) = self.ledger.step(entry, Phase::Begun, noted.into_iter().collect()).await {
             // Not on the disk: not begun.
             let why = Some(format!("it was not begun: {}", error.full()));
             let (verdict, exit, tail) = (Verdict::Retry, None, String::new());
-            return Some(Outcome { verdict, exit, error: why, tail, begun_ms, ended_ms: begun_ms, attempt: facts.attempt });
+            return Some(Outcome {
+                verdict,
+                exit,
+                error: why,
+                tail,
+                begun_ms,
+                ended_ms: begun_ms,
+                attempt: facts.attempt,
+            });
         }
         self.tell_hub();
         let order = self.order(facts, input);
@@ -190,11 +213,20 @@ impl Shared {
                 Verdict::Retry => Progress::Received,
                 Verdict::Superseded | Verdict::Failed | Verdict::Interrupted | Verdict::Cancelled => Progress::Failed,
             };
-            self.progress(deploy, progress, outcome.error.as_ref().map(|why| with_tail(why, &outcome.tail)))
+            self.progress(
+                deploy,
+                facts.attempt,
+                progress,
+                outcome.error.as_ref().map(|why| with_tail(why, &outcome.tail)),
+            )
         });
         let noted: Vec<_> = noted.into_iter().collect();
         while let Err(error) = self.ledger.step(entry, Phase::Ended(outcome.clone()), noted.clone()).await {
-            tracing::error!(job = facts.id, error = error.full(), "the end of a job cannot be written down; trying again");
+            tracing::error!(
+                job = facts.id,
+                error = error.full(),
+                "the end of a job cannot be written down; trying again"
+            );
             tokio::time::sleep(LEDGER_AGAIN).await;
         }
         let took = Duration::from_millis(u64::try_from(outcome.ended_ms - outcome.begun_ms).unwrap_or(0));
@@ -206,7 +238,7 @@ impl Shared {
         if self.settings.probes.is_empty() {
             return Ok(());
         }
-        let fact = self.progress(deploy, Progress::Verifying, None);
+        let fact = self.progress(deploy, entry.attempt, Progress::Verifying, None);
         if let Err(error) = self.ledger.keep(vec![fact]).await {
             tracing::warn!(job = entry.job, error = error.full(), "the progress of a deployment is not written down");
         }

@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) changed: Notify,
     /// There is something in the outbox.
     pub(crate) news: Notify,
+    /// One job is opened at a time: what the ledger said of it must still be true when it is begun.
+    pub(crate) opening: tokio::sync::Mutex<()>,
     /// One deployment at a time.
     pub(crate) deploying: tokio::sync::Mutex<()>,
     /// Everything is to stop; runs are interrupted, not cancelled.
@@ -59,6 +61,7 @@ impl Shared {
             wanted: Mutex::default(),
             changed: Notify::new(),
             news: Notify::new(),
+            opening: tokio::sync::Mutex::new(()),
             deploying: tokio::sync::Mutex::new(()),
             stop: CancellationToken::new(),
         }
@@ -70,9 +73,15 @@ impl Shared {
     }
 
     /// Notes how far a deployment is; what is returned belongs into the ledger.
-    pub(crate) fn progress(&self, deploy: &Deploy, progress: Progress, error: Option<String>) -> (&'static str, String) {
+    pub(crate) fn progress(
+        &self,
+        deploy: &Deploy,
+        attempt: u32,
+        progress: Progress,
+        error: Option<String>,
+    ) -> (&'static str, String) {
         let mut remembered = lock(&self.remembered);
-        remembered.tried = Some(Tried { generation: deploy.generation, progress, error });
+        remembered.tried = Some(Tried { generation: deploy.generation, progress, attempt, error });
         if progress == Progress::Done {
             remembered.image = Some(deploy.image.clone());
             remembered.generation = deploy.generation;
@@ -141,7 +150,9 @@ mod tests {
 
     #[test]
     fn what_the_engine_runs_counts_more_than_what_we_believe() {
-        let image = |repository: &str, digit: &str| format!("{repository}@sha256:{}", digit.repeat(64)).parse::<Image>().unwrap();
+        let image = |repository: &str, digit: &str| {
+            format!("{repository}@sha256:{}", digit.repeat(64)).parse::<Image>().unwrap()
+        };
         let container = |image: &Image| Container {
             name: "a".into(),
             image: image.to_string(),

@@ -47,7 +47,9 @@ fn is_whole(bytes: &[u8]) -> bool {
     let Some((head, body)) = split(bytes) else { return false };
     match header(&head, "content-length").and_then(|length| length.parse::<usize>().ok()) {
         Some(length) => body.len() >= length,
-        None => header(&head, "transfer-encoding").is_some_and(|coding| coding == "chunked") && body.ends_with(b"0\r\n\r\n"),
+        None => {
+            header(&head, "transfer-encoding").is_some_and(|coding| coding == "chunked") && body.ends_with(b"0\r\n\r\n")
+        }
     }
 }
 
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     async fn asked(reply: &'static [u8]) -> Result<Answer, String> {
-        let (ours, mut theirs) = tokio::io::duplex(64);
+        let (ours, mut theirs) = tokio::io::duplex(1_024);
         let serve = async {
             let mut buffer = vec![0; 1_024];
             let _asked = theirs.read(&mut buffer).await;
@@ -105,7 +107,8 @@ mod tests {
     async fn answers_are_read_whole_in_one_piece_or_in_chunks() {
         let plain = asked(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await.unwrap();
         assert_eq!((plain.status, plain.body), (200, b"hi".to_vec()));
-        let chunked = asked(b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n3;x\r\n yo\r\n0\r\n\r\n").await;
+        let chunked =
+            asked(b"HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n3;x\r\n yo\r\n0\r\n\r\n").await;
         assert_eq!(chunked.unwrap(), Answer { status: 503, body: b"hi yo".to_vec() });
         let endless = asked(b"HTTP/1.0 204 No\r\n\r\n").await.unwrap();
         assert_eq!(endless.status, 204);

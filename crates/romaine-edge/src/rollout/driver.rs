@@ -56,7 +56,12 @@ struct Memory {
 ///
 /// # Cancel safety
 /// Yes: anybody goes on from what was written down.
-pub async fn drive(client: &Client, id: &str, stop_when_paused: bool, tell: &mut (dyn FnMut(Watched) + Send)) -> Result<Stage> {
+pub async fn drive(
+    client: &Client,
+    id: &str,
+    stop_when_paused: bool,
+    tell: &mut (dyn FnMut(Watched) + Send),
+) -> Result<Stage> {
     let name = format!("{:016x}", fastrand::u64(..));
     let mut memory = Memory::default();
     loop {
@@ -64,6 +69,7 @@ pub async fn drive(client: &Client, id: &str, stop_when_paused: bool, tell: &mut
             Ok(stage) => {
                 memory.is_waiting = false;
                 if stage.is_over() || (stop_when_paused && stage == Stage::Paused) {
+                    store::unlead(client, id, &name).await?;
                     tell_story(client, id, &mut memory, tell).await?;
                     return Ok(stage);
                 }
@@ -106,7 +112,8 @@ async fn tick(
             }
             let loaded = store::load(client, id).await?.ok_or_else(unknown)?;
             memory.engine = None;
-            Ok(loaded.engine.progress.stage)
+            // What was asked for may end a pause.
+            Ok(if loaded.order.is_some() { Stage::Running } else { loaded.engine.progress.stage })
         }
         Lead::Ours { now_ms, order, is_new } => {
             if is_new {
@@ -149,7 +156,12 @@ async fn step(client: &Client, name: &str, engine: &mut Engine, order: Option<Or
 }
 
 fn changed(before: &Engine, after: &Engine) -> Vec<String> {
-    after.targets.iter().filter(|(id, target)| before.targets.get(*id) != Some(target)).map(|(id, _)| id.clone()).collect()
+    after
+        .targets
+        .iter()
+        .filter(|(id, target)| before.targets.get(*id) != Some(target))
+        .map(|(id, _)| id.clone())
+        .collect()
 }
 
 async fn look(client: &Client, edges: Vec<String>, now_ms: i64) -> Result<BTreeMap<String, Seen>> {
@@ -208,13 +220,22 @@ async fn deliver(
             target.phase = Phase::Superseded;
             target.since_ms = now_ms;
             target.note = Some("something newer is wanted of it".to_owned());
-            story.push(Line { at_ms: now_ms, edge: Some(id), text: "superseded: something newer is wanted of it".to_owned() });
+            story.push(Line {
+                at_ms: now_ms,
+                edge: Some(id),
+                text: "superseded: something newer is wanted of it".to_owned(),
+            });
         }
     }
     Ok(story)
 }
 
-async fn tell_story(client: &Client, id: &str, memory: &mut Memory, tell: &mut (dyn FnMut(Watched) + Send)) -> Result<()> {
+async fn tell_story(
+    client: &Client,
+    id: &str,
+    memory: &mut Memory,
+    tell: &mut (dyn FnMut(Watched) + Send),
+) -> Result<()> {
     let (lines, end) = store::story(client, id, memory.told_until.as_deref()).await?;
     memory.told_until = end;
     for line in lines {

@@ -67,12 +67,20 @@ impl Engine {
     /// Edges whose state matters for the next step.
     pub(crate) fn watched(&self) -> impl Iterator<Item = &String> {
         let wave = self.progress.wave;
-        self.targets.iter().filter(move |(_, target)| match target.phase {
-            Phase::Pending => target.wave <= wave,
-            Phase::Done => target.wave == wave && self.plan.soak_ms > 0,
-            Phase::Sent | Phase::Running | Phase::Away | Phase::TimedOut | Phase::Reverting => true,
-            Phase::Skipped | Phase::Failed | Phase::Superseded | Phase::Reverted | Phase::Stuck | Phase::Cancelled => false,
-        }).map(|(id, _)| id)
+        self.targets
+            .iter()
+            .filter(move |(_, target)| match target.phase {
+                Phase::Pending => target.wave <= wave,
+                Phase::Done => target.wave == wave && self.plan.soak_ms > 0,
+                Phase::Sent | Phase::Running | Phase::Away | Phase::TimedOut | Phase::Reverting => true,
+                Phase::Skipped
+                | Phase::Failed
+                | Phase::Superseded
+                | Phase::Reverted
+                | Phase::Stuck
+                | Phase::Cancelled => false,
+            })
+            .map(|(id, _)| id)
     }
 
     /// Edges that must be told what is wanted of them, with the image and its generation.
@@ -82,9 +90,7 @@ impl Engine {
             Phase::Sent | Phase::Away => {
                 Some((id.clone(), self.plan.image.clone(), self.plan.generation, record::Reason::Rollout))
             }
-            Phase::Reverting => {
-                Some((id.clone(), target.previous.clone()?, self.plan.back, record::Reason::Rollback))
-            }
+            Phase::Reverting => Some((id.clone(), target.previous.clone()?, self.plan.back, record::Reason::Rollback)),
             Phase::Pending
             | Phase::Running
             | Phase::Skipped
@@ -121,12 +127,16 @@ impl Engine {
         for (id, target) in &mut self.targets {
             let Some(seen) = seen.get(id) else { continue };
             let found = match target.phase {
-                Phase::Sent | Phase::Running | Phase::Away => under_way(target, seen, plan.generation, plan.timeout_ms, now_ms),
+                Phase::Sent | Phase::Running | Phase::Away => {
+                    under_way(target, seen, plan.generation, plan.timeout_ms, now_ms)
+                }
                 Phase::Reverting => reverting(target, seen, plan, now_ms),
                 Phase::TimedOut if seen.generation == plan.generation => {
                     Some(Found { phase: Phase::Done, note: Some("late".to_owned()) })
                 }
-                Phase::Done if target.wave == wave && plan.soak_ms > 0 && seen.online && seen.health == Wellness::Failing => {
+                Phase::Done
+                    if target.wave == wave && plan.soak_ms > 0 && seen.online && seen.health == Wellness::Failing =>
+                {
                     Some(Found { phase: Phase::Failed, note: Some("it became ill after it was done".to_owned()) })
                 }
                 Phase::Pending
@@ -209,7 +219,9 @@ impl Engine {
             target.sent_ms = Some(now_ms);
             let (phase, note) = match (seen.online, self.plan.offline) {
                 (true, _) => (Phase::Sent, None),
-                (false, Away::Wait) => (Phase::Away, Some("away when its wave came; it gets it when it is back".to_owned())),
+                (false, Away::Wait) => {
+                    (Phase::Away, Some("away when its wave came; it gets it when it is back".to_owned()))
+                }
                 (false, Away::Skip) => (Phase::Skipped, Some("away when its wave came".to_owned())),
             };
             sent += 1;
@@ -237,7 +249,9 @@ impl Engine {
         for (id, target) in &mut self.targets {
             let (phase, note) = match target.phase {
                 Phase::Pending => (Phase::Cancelled, None),
-                Phase::Sent | Phase::Running | Phase::Away | Phase::Done | Phase::Failed | Phase::TimedOut if rollback => {
+                Phase::Sent | Phase::Running | Phase::Away | Phase::Done | Phase::Failed | Phase::TimedOut
+                    if rollback =>
+                {
                     match &target.previous {
                         None => (Phase::Stuck, Some("nobody knows what it ran before: left as it is".to_owned())),
                         Some(previous) if previous == image => continue,
@@ -262,10 +276,15 @@ impl Engine {
             turn(id, target, phase, note, now_ms, story);
         }
         let there = |id: &String| seen.get(id).is_none_or(|seen| seen.online);
-        let busy = self.targets.iter().any(|(id, target)| target.phase == Phase::Reverting && (!target.delivered || there(id)));
+        let busy = self
+            .targets
+            .iter()
+            .any(|(id, target)| target.phase == Phase::Reverting && (!target.delivered || there(id)));
         if !busy {
-            let (back, away) = (self.count(|phase| phase == Phase::Reverted), self.count(|phase| phase == Phase::Reverting));
-            let text = format!("aborted: {back} edges run again what they ran; {away} that are away go back when they return");
+            let (back, away) =
+                (self.count(|phase| phase == Phase::Reverted), self.count(|phase| phase == Phase::Reverting));
+            let text =
+                format!("aborted: {back} edges run again what they ran; {away} that are away go back when they return");
             self.end(Stage::Aborted, text, now_ms, story);
         }
     }
@@ -289,7 +308,8 @@ fn under_way(target: &Target, seen: &Seen, generation: u64, timeout_ms: i64, now
     let found = |phase, note| Some(Found { phase, note });
     let tried = seen.tried.as_ref();
     if seen.generation == generation {
-        return found(Phase::Done, None);
+        let attempt = tried.filter(|tried| tried.generation == generation).map_or(1, |tried| tried.attempt);
+        return found(Phase::Done, (attempt > 1).then(|| format!("in attempt {attempt}")));
     }
     if seen.generation > generation || tried.is_some_and(|tried| tried.generation > generation) {
         return found(Phase::Superseded, Some("something newer is wanted of it".to_owned()));
@@ -311,7 +331,8 @@ fn under_way(target: &Target, seen: &Seen, generation: u64, timeout_ms: i64, now
         return found(phase, note);
     }
     let waited = now_ms - since.unwrap_or(target.since_ms);
-    let note = if phase == Phase::Running { "it did not end in time" } else { "it is there and did not take its job in time" };
+    let note =
+        if phase == Phase::Running { "it did not end in time" } else { "it is there and did not take its job in time" };
     if waited > timeout_ms { found(Phase::TimedOut, Some(note.to_owned())) } else { None }
 }
 

@@ -116,7 +116,8 @@ pub async fn create(client: &Client, wish: &Wish) -> Result<String> {
     };
     let progress =
         Progress { stage: Stage::Running, wave: 0, settled_ms: None, reason: None, forgiven: 0, ended_ms: None };
-    let text = format!("{} to {count} edges in {} waves, generation {generation}", plan.image.short(), plan.waves.len());
+    let text =
+        format!("{} to {count} edges in {} waves, generation {generation}", plan.image.short(), plan.waves.len());
     let line = Line { at_ms: now_ms, edge: None, text };
     if !store::create(client, &Engine { plan, progress, targets }, &line).await? {
         return Err(Error::usage(format!("there is a rollout {id} already: give this one another --name")));

@@ -273,7 +273,9 @@ impl FromStr for Waves {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = || {
-            Error::usage(format!("'{text}' are no waves; expected growing shares or numbers of edges, as in 1%,10%,100% or 1,5,100%"))
+            Error::usage(format!(
+                "'{text}' are no waves; expected growing shares or numbers of edges, as in 1%,10%,100% or 1,5,100%"
+            ))
         };
         let mut waves = Vec::new();
         for part in text.split(',').map(str::trim) {

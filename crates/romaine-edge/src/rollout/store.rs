@@ -25,6 +25,7 @@ const LINES: i64 = 1_000;
 static NEXT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../../scripts/generation.lua")));
 static CREATE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../../scripts/create.lua")));
 static LEAD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../../scripts/lead.lua")));
+static UNLEAD: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../../scripts/unlead.lua")));
 static SAVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("../../scripts/save.lua")));
 
 fn keys(id: &str) -> [String; 3] {
@@ -32,7 +33,8 @@ fn keys(id: &str) -> [String; 3] {
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::caused(ErrorKind::Record, "a record has no form in JSON", error))
+    serde_json::to_string(value)
+        .map_err(|error| Error::caused(ErrorKind::Record, "a record has no form in JSON", error))
 }
 
 fn read<T: DeserializeOwned>(text: &str) -> Result<T> {
@@ -56,9 +58,8 @@ pub(crate) async fn create(client: &Client, engine: &Engine, line: &Line) -> Res
     }
     let created: i64 = client.script(&CREATE, &keys(id)[..], &arguments[..]).await?;
     if created == 1 {
-        let _new: i64 = client
-            .issue(romaine::cmd("ZADD").arg(INDEX).arg(engine.plan.created_ms).arg(id.as_str()))
-            .await?;
+        let _new: i64 =
+            client.issue(romaine::cmd("ZADD").arg(INDEX).arg(engine.plan.created_ms).arg(id.as_str())).await?;
     }
     Ok(created == 1)
 }
@@ -136,6 +137,13 @@ pub(crate) async fn lead(client: &Client, id: &str, name: &str, lease: Duration)
     }
 }
 
+/// Gives the lead up: whoever comes next need not wait for it to lapse.
+pub(crate) async fn unlead(client: &Client, id: &str, name: &str) -> Result<()> {
+    let [plan, ..] = keys(id);
+    let _fields: i64 = client.script(&UNLEAD, [plan], [name]).await?;
+    Ok(())
+}
+
 /// Writes a step down; false when somebody else leads by now.
 pub(crate) async fn save(
     client: &Client,
@@ -170,6 +178,7 @@ pub(crate) async fn story(client: &Client, id: &str, last: Option<&str>) -> Resu
     let command = romaine::cmd::<Vec<StreamEntry>>("XRANGE").arg(story).arg(from).arg("+").arg("COUNT").arg(LINES);
     let entries = client.issue(command).await?;
     let end = entries.last().map(|entry| entry.id.to_string()).or_else(|| last.map(str::to_owned));
-    let lines = entries.iter().filter_map(|entry| entry.fields.first().and_then(|(_, text)| serde_json::from_slice(text).ok()));
+    let lines =
+        entries.iter().filter_map(|entry| entry.fields.first().and_then(|(_, text)| serde_json::from_slice(text).ok()));
     Ok((lines.collect(), end))
 }
