@@ -144,10 +144,14 @@ impl Map {
     /// Which primaries another one took over from.
     pub(crate) fn failovers(&self, after: &Self) -> Vec<(Arc<str>, Arc<str>)> {
         let mut found = Vec::new();
+        // What a redirect taught since may have been old: it is no failover that it is forgotten again.
+        let was_believed =
+            |node: &str| self.all.iter().any(|known| known.role == NodeRole::Primary && &*known.node == node);
         let mut pair = |from: &Shard, to: &Shard| {
             let is_gone = !after.shards.iter().any(|shard| shard.primary.address == from.primary.address);
             let pair = (from.primary.node.clone(), to.primary.node.clone());
-            if is_gone && from.primary.address != to.primary.address && !found.contains(&pair) {
+            if is_gone && was_believed(&pair.0) && from.primary.address != to.primary.address && !found.contains(&pair)
+            {
                 found.push(pair);
             }
         };
