@@ -26,7 +26,10 @@ impl Dedicated {
     /// Dials and greets. The handshake may still be under way: requests wait for it.
     pub(crate) async fn open(server: &Arc<Server>, lane: Lane, wire: WireLane) -> Result<Self> {
         let greeting = server.greeting(lane).await.map_err(|error| error.with_node(&server.node))?;
+        // Closed with the client only; then the dial is refused anyway.
+        let dialling = server.common.dials.acquire().await.ok();
         let (socket, node) = Box::pin(server.dial()).await?;
+        drop(dialling);
         let now = clock::now();
         let mut limits = server.config.limits;
         if wire == WireLane::Monitor {
