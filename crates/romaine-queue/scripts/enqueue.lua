@@ -21,6 +21,8 @@ local recently, before = redis.call('SMISMEMBER', seen0, unpack(ids)), redis.cal
 
 local answers, ready, gone = {now}, {{}, {}, {}}, {}
 local accepted, superseded, wake = 0, 0, false
+-- Ids that left in this very call: they are not among the remembered yet.
+local left = {}
 
 -- A waiting or delayed job gives way to a newer generation; a running or dead one stays what it is.
 local function give_way(id)
@@ -31,12 +33,14 @@ local function give_way(id)
     erase(id, unique_of(record))
     if place == WAITS then redis.call('HINCRBY', meta, 'ghosts', 1) end
     gone[#gone + 1] = id
+    left[id] = true
     superseded = superseded + 1
   end
 end
 
 -- Why a job is not accepted, or nil and the older job of its generation key.
 local function refusal(id, index, has_unique, generation_kind, generation, unique_key, generation_key)
+  if left[id] then return 1 end
   if recently[index] == 1 or before[index] == 1 or redis.call('HEXISTS', jobs, id) == 1 then return 1 end
   if has_unique == 1 then
     local holder = redis.call('HGET', unique, unique_key)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use romaine::Client;
 use romaine_faultlab::{Server, eventually};
-use romaine_queue::{ErrorKind, Failure, Job, NewJob, Queue};
+use romaine_queue::{ErrorKind, Failure, Job, NewJob, Outcome, Queue};
 
 use crate::support::{PATIENCE, Runs, config, end, queue, quick, short, until_empty};
 
@@ -51,6 +51,17 @@ async fn a_primary_that_was_demoted_and_promoted_again_is_waited_out() {
     eventually(PATIENCE, "the job", async || runs.of("late") == 1).await.unwrap();
     assert!(worker.stats().last_error.is_some());
     end(worker).await;
+}
+
+#[tokio::test]
+async fn an_id_that_gave_way_is_known_to_the_very_call_that_superseded_it() {
+    let (_server, queue) = queue().await;
+    let producer = queue.producer();
+    producer.enqueue(NewJob::new("k", "").id("old").generation("g", 1)).await.unwrap();
+    let newer = NewJob::new("k", "").id("new").generation("g", 2);
+    let enqueued = producer.enqueue_all([newer, NewJob::new("k", "").id("old")]).await.unwrap();
+    let outcomes: Vec<_> = enqueued.into_iter().map(|job| job.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Accepted, Outcome::Known]);
 }
 
 #[tokio::test]
