@@ -157,7 +157,9 @@ async fn jobs_whose_claim_was_lost_on_the_way_back_are_found_again_at_once() {
     let (server, queue) = queue().await;
     let proxy = FaultProxy::start(server.address()).await.unwrap();
     let runs = Runs::default();
-    let remote = through(&proxy).await;
+    // Slow to notice: its question must leave before the connection is given up, however busy the machine is.
+    let slow = config(proxy.address()).liveness(romaine::Liveness::default());
+    let remote = Queue::new(&Client::connect(slow).await.unwrap(), "test").unwrap();
     let worker =
         quick(&remote, &runs).lease(Duration::from_secs(60)).block(Duration::from_millis(200)).start().unwrap();
     eventually(PATIENCE, "the worker to wait", async || worker.stats().waits > 0).await.unwrap();
