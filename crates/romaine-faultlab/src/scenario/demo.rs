@@ -245,16 +245,8 @@ pub async fn run(progress: mpsc::Sender<Progress>) -> anyhow::Result<Report> {
     };
     note(format!("redis-server at {} ({path})", field.url())).await;
     let order = Order::new(field.url(), Pace::Default, &LOADS);
-    let (tell, mut seen) = mpsc::channel(4_096);
-    let forward = progress.clone();
     let mut forwarding = tokio::task::JoinSet::new();
-    forwarding.spawn(async move {
-        while let Some(seen) = seen.recv().await {
-            if forward.send(Progress::Seen(seen)).await.is_err() {
-                return;
-            }
-        }
-    });
+    let tell = onlooker(&progress, &mut forwarding);
     let eyes = Eyes { onlooker: Some(tell), ..Eyes::default() };
     let stage = Stage::set(&Driver::Here, order, Host::Real(field.server.clone()), eyes).await?;
     note("one client: a consumer in BRPOP jobs 0, a subscriber, 64 callers of INCR".into()).await;
@@ -275,6 +267,20 @@ pub async fn run(progress: mpsc::Sender<Progress>) -> anyhow::Result<Report> {
     note("no more faults: the rest is delivered, and everything ends".into()).await;
     let (record, remains) = stage.strike().await?;
     Ok(report(&field, path, began, &windows, &record, &remains))
+}
+
+/// Where a stage tells what it sees, for whoever watches `progress`.
+pub(super) fn onlooker(progress: &mpsc::Sender<Progress>, tasks: &mut tokio::task::JoinSet<()>) -> mpsc::Sender<Seen> {
+    let (tell, mut seen) = mpsc::channel(4_096);
+    let forward = progress.clone();
+    tasks.spawn(async move {
+        while let Some(seen) = seen.recv().await {
+            if forward.send(Progress::Seen(seen)).await.is_err() {
+                return;
+            }
+        }
+    });
+    tell
 }
 
 fn report(

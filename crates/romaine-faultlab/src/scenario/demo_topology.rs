@@ -4,31 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::sync::mpsc;
 
-use super::demo::{Progress, Report, Row};
+use super::change::{demoted, move_slots};
+use super::demo::{Progress, Report, Row, onlooker};
 use super::host::Host;
 use super::moment::Moment;
 use super::promises::{BACK_WITHIN, Balance, check_delay, check_flow};
-use super::protocol::{COUNTER, JOBS, Load, Observation, Order, Pace, SPREAD_KEYS};
+use super::protocol::{JOBS, Load, Observation, Order, Pace};
 use super::record::Record;
 use super::stage::{Eyes, Remains, Stage};
 use super::subject::Driver;
-use crate::deadline::{look_again, within};
-use crate::{Cluster, FailoverKind, Sentinels, Server, slot_of};
+use crate::{Cluster, FailoverKind, Sentinels, Server};
 
 /// Between a recovery and the next fault.
 const CALM: Duration = Duration::from_secs(3);
 
 /// How long the client is waited for after a failover, far beyond what is promised.
 const BACK_AT_LAST: Duration = Duration::from_secs(20);
-
-/// How long an old primary may take to become a replica when it is back.
-const DEMOTED_WITHIN: Duration = Duration::from_secs(40);
-
-/// How many slots move.
-const MOVING: usize = 40;
 
 /// Which servers there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +131,7 @@ impl Scene {
                         let replica = cluster.replica_of(JOBS).await?;
                         cluster.failover(&replica, FailoverKind::Manual).await?;
                     }
-                    Fault::Moving => move_slots(cluster, &old).await?,
+                    Fault::Moving => move_slots(cluster, JOBS, &old).await?,
                 }
                 cluster.wait_for_new_primary(JOBS, old.address()).await?;
                 Ok(old)
@@ -161,30 +154,6 @@ impl Scene {
             Self::Cluster(cluster) => cluster.wait_until_settled().await,
         }
     }
-}
-
-/// An old primary that is back must not be one when the counters are read.
-async fn demoted(old: &Server) -> anyhow::Result<()> {
-    let waiting = async {
-        while old.command(&["ROLE"]).await.is_ok_and(|role| role.text().starts_with("master")) {
-            look_again().await;
-        }
-    };
-    within(DEMOTED_WITHIN, "the old primary's demotion", waiting).await
-}
-
-async fn move_slots(cluster: &Cluster, from: &Server) -> anyhow::Result<()> {
-    let others = cluster.primaries().await;
-    let to = others.iter().find(|node| node.address() != from.address()).context("the cluster has one primary")?;
-    let owners = cluster.owners().await;
-    let mut slots = vec![slot_of(JOBS)];
-    slots.extend((0..SPREAD_KEYS).map(|number| slot_of(&format!("{COUNTER}:{number}"))));
-    slots.retain(|slot| owners.get(slot).is_some_and(|owner| owner.address() == from.address()));
-    slots.dedup();
-    for slot in slots.into_iter().take(MOVING) {
-        cluster.migrate_slot(slot, to).await?;
-    }
-    Ok(())
 }
 
 /// One fault's time, and that of what follows it until the next.
@@ -210,16 +179,8 @@ pub async fn run(kind: Kind, progress: mpsc::Sender<Progress>) -> anyhow::Result
     note(scene.url()).await;
     let loads = kind.loads();
     let order = Order::new(scene.url(), Pace::Default, &loads);
-    let (tell, mut seen) = mpsc::channel(4_096);
-    let forward = progress.clone();
     let mut forwarding = tokio::task::JoinSet::new();
-    forwarding.spawn(async move {
-        while let Some(seen) = seen.recv().await {
-            if forward.send(Progress::Seen(seen)).await.is_err() {
-                return;
-            }
-        }
-    });
+    let tell = onlooker(&progress, &mut forwarding);
     let eyes = Eyes { onlooker: Some(tell), ..Eyes::default() };
     let stage = Stage::set(&Driver::Here, order, scene.host(), eyes).await?;
     note("one client: a consumer in BRPOP jobs 0, a subscriber, 64 callers of INCR".into()).await;

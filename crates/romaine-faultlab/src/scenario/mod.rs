@@ -14,6 +14,7 @@
 //! duplicated or announced follows from the numbers alone, so the accounting is the same for every client.
 
 mod cell_log;
+mod change;
 pub mod demo;
 pub mod demo_topology;
 mod driver;

@@ -2,18 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
-
 use super::cell::Lab;
 use super::plan::Under;
 use super::report::Outcome;
 use super::trial::{Expect, Trial, Verdict};
+use crate::scenario::change::move_slots;
 use crate::scenario::host::Host;
-use crate::scenario::protocol::{COUNTER, NEWS, SPREAD_KEYS};
-use crate::{Cluster, FailoverKind, Server, slot_of};
-
-/// How many slots move in "slots moving".
-const MOVING: usize = 40;
+use crate::scenario::protocol::NEWS;
+use crate::{Cluster, FailoverKind};
 
 /// F14.
 pub(super) async fn changed(lab: Lab<'_>) -> anyhow::Result<Outcome> {
@@ -40,7 +36,7 @@ pub(super) async fn changed(lab: Lab<'_>) -> anyhow::Result<Outcome> {
             let replica = cluster.replica_of(NEWS).await?;
             cluster.failover(&replica, FailoverKind::Manual).await?;
         }
-        "slots moving" => move_slots(&cluster, &old).await?,
+        "slots moving" => move_slots(&cluster, NEWS, &old).await?,
         _ => cluster.remove(&old).await?,
     }
     lab.log.say(&format!(
@@ -60,19 +56,4 @@ pub(super) async fn changed(lab: Lab<'_>) -> anyhow::Result<Outcome> {
         behind.wait_until_settled().await
     };
     trial.healed_then(expect, then).await
-}
-
-/// Moves the slots of the counters and of the channel from one node to another, key by key and under load.
-async fn move_slots(cluster: &Cluster, from: &Server) -> anyhow::Result<()> {
-    let others = cluster.primaries().await;
-    let to = others.iter().find(|node| node.address() != from.address()).context("the cluster has one primary")?;
-    let owners = cluster.owners().await;
-    let mut slots = vec![slot_of(NEWS)];
-    slots.extend((0..SPREAD_KEYS).map(|number| slot_of(&format!("{COUNTER}:{number}"))));
-    slots.retain(|slot| owners.get(slot).is_some_and(|owner| owner.address() == from.address()));
-    slots.dedup();
-    for slot in slots.into_iter().take(MOVING) {
-        cluster.migrate_slot(slot, to).await?;
-    }
-    Ok(())
 }

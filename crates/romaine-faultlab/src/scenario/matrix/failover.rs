@@ -1,18 +1,14 @@
 //! F11–F13: Sentinels make another node the primary.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::cell::Lab;
 use super::report::Outcome;
 use super::trial::{Expect, Trial, Verdict};
-use crate::deadline::{look_again, within};
+use crate::scenario::change::demoted;
 use crate::scenario::host::Host;
 use crate::scenario::stage::Stage;
-use crate::{Accept, Fault, Port, SentinelSetup, Sentinels, Server};
-
-/// How long an old primary may take to be demoted when it is back.
-const DEMOTED_WITHIN: Duration = Duration::from_secs(30);
+use crate::{Accept, Fault, Port, SentinelSetup, Sentinels};
 
 async fn stage(lab: Lab<'_>, setup: &Arc<Sentinels>, url: String) -> anyhow::Result<Stage> {
     lab.stage_at(Host::Sentinels(setup.clone()), lab.order(url)).await
@@ -52,16 +48,6 @@ pub(super) async fn sentinel(lab: Lab<'_>) -> anyhow::Result<Outcome> {
         expect.note.push_str(&format!("; the old one stays {variant} until the client works, {patience} s at most"));
     }
     trial.healed_then(expect, then).await
-}
-
-/// An old primary that is back must not be one when the counters are read.
-async fn demoted(old: &Server) -> anyhow::Result<()> {
-    let waiting = async {
-        while old.command(&["ROLE"]).await.is_ok_and(|role| role.text().starts_with("master")) {
-            look_again().await;
-        }
-    };
-    within(DEMOTED_WITHIN, "the old primary's demotion", waiting).await
 }
 
 /// F12: what the client needs to know is said while it hears nothing.
