@@ -43,7 +43,7 @@ pub enum Backoff {
         /// The cap.
         max: Duration,
     },
-    /// `random(0, min(max, base · 2^attempt))`: spreads a fleet best. The default: 50 ms to 2 s.
+    /// `random(0, min(max, base · 2^attempt))`: spreads a fleet best. The default: 50 ms to 1 s.
     FullJitter {
         /// The first delay's upper end.
         base: Duration,
@@ -70,7 +70,7 @@ pub enum Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self::FullJitter { base: Duration::from_millis(50), max: Duration::from_secs(2) }
+        Self::FullJitter { base: Duration::from_millis(50), max: Duration::from_secs(1) }
     }
 }
 

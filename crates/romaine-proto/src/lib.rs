@@ -29,6 +29,7 @@ mod connection;
 mod fence;
 mod handshake;
 mod liveness;
+mod opening;
 mod reconnect;
 pub mod retry;
 mod subscriptions;
@@ -43,12 +44,13 @@ pub use connection::{
 pub use fence::{Autopsy, Ghost, GhostVerdict, autopsy_requests};
 pub use handshake::{Greeting, Handshake, HandshakeError, Protocol, ServerIdentity, Step};
 pub use liveness::{Keepalive, Liveness, Verdict, Watchdog};
+pub use opening::Openings;
 pub use reconnect::Reconnect;
 pub use subscriptions::{Delivered, Refused, SubscriptionKind, Subscriptions, subscription_request};
 pub use topology::{
-    AddressError, Agreement, Candidate, ClusterAnswer, ClusterNode, ClusterView, MergeError, NodeAddress, Part,
-    ReadFrom, Redirect, Refresh, RefreshSettings, Reroute, Route, SENTINEL_EVENTS, SLOTS, SentinelAnswer,
-    SentinelEvent, SentinelView, ShardView, Trigger, ViewError, agree, merge, redirect_of, reroute, sentinel_event,
-    slot_of, split,
+    AddressError, Agreement, Candidate, ClusterAnswer, ClusterNode, ClusterView, MergeError, NodeAddress, Overheard,
+    Part, ReadFrom, Redirect, Refresh, RefreshSettings, Reroute, Route, SENTINEL_EVENTS, SENTINEL_HELLO, SLOTS,
+    SentinelAnswer, SentinelEvent, SentinelHello, SentinelView, ShardView, Trigger, ViewError, agree, merge,
+    redirect_of, reroute, sentinel_event, slot_of, split,
 };
 pub use wait::{Action, Outcome, ProbeAnswer, Wait, WaitSettings};

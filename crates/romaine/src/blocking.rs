@@ -131,6 +131,16 @@ enum Part {
     },
 }
 
+/// What is waited for after an attempt.
+#[derive(Debug, Clone, Copy)]
+enum Pause {
+    /// The server; another connection may show that it is back.
+    Unreachable,
+    /// That it takes what it refused, or keeps what it closed: only time tells. Two connections that it closes at once
+    /// would else call each other back without a delay.
+    Refused,
+}
+
 impl Course<'_> {
     async fn run(self) -> Result<ReplyBytes> {
         let common = self.router.common();
@@ -147,7 +157,7 @@ impl Course<'_> {
                     let delay = reconnect.failed(clock::now());
                     let lane = Lane::Blocking;
                     common.events.tell(Event::ReconnectFailed { lane, attempt, cause: error.clone(), next_in: delay });
-                    Box::pin(self.pause(delay, &error)).await?;
+                    Box::pin(self.pause(delay, Pause::Unreachable, &error)).await?;
                     continue;
                 }
             };
@@ -162,7 +172,7 @@ impl Course<'_> {
                         reconnect.ready(usable_since);
                         let delay = reconnect.failed(clock::now());
                         let cause = Error::without_reply(FailureKind::Disconnected, Delivery::NotSent);
-                        Box::pin(self.pause(delay, &cause)).await?;
+                        Box::pin(self.pause(delay, Pause::Refused, &cause)).await?;
                     }
                 }
             }
@@ -184,13 +194,14 @@ impl Course<'_> {
     }
 
     /// Waits before the next connection, no longer than the caller wants to wait at all.
-    async fn pause(&self, delay: Duration, cause: &Error) -> Result<()> {
+    async fn pause(&self, delay: Duration, why: Pause, cause: &Error) -> Result<()> {
         let until = clock::now() + delay;
         let until = self.deadline.map_or(until, |deadline| deadline.min(until));
-        match self.router {
-            Router::One(_) => tokio::time::sleep_until(until.into()).await,
+        match (self.router, why) {
             // Another server may be the right one before the delay is over.
-            Router::Fleet(fleet) => fleet.changed(until).await,
+            (Router::Fleet(fleet), _) => fleet.changed(until).await,
+            (Router::One(server), Pause::Unreachable) => server.back(until).await,
+            (Router::One(_), Pause::Refused) => tokio::time::sleep_until(until.into()).await,
         }
         if self.deadline.is_some_and(|deadline| clock::now() >= deadline) {
             return Err(Error::new(
@@ -275,7 +286,7 @@ impl Course<'_> {
                             retry::Decision::Again | retry::Decision::GiveUp => return Part::Over(Ok(bytes)),
                         };
                         attempt += 1;
-                        if let Err(error) = self.pause(delay, &Error::server_error(error)).await {
+                        if let Err(error) = self.pause(delay, Pause::Refused, &Error::server_error(error)).await {
                             return Part::Over(Err(error));
                         }
                         wait.start(clock::now())

@@ -104,6 +104,7 @@ pub struct Config {
     pub(crate) refresh_every: Duration,
     pub(crate) redirects_max: u32,
     pub(crate) failover_hold: Duration,
+    pub(crate) sentinel_hello: bool,
 }
 
 impl Config {
@@ -173,6 +174,7 @@ impl Config {
             refresh_every: Duration::from_secs(30),
             redirects_max: 16,
             failover_hold: Duration::from_secs(3),
+            sentinel_hello: true,
         }
     }
 
@@ -251,7 +253,7 @@ impl Config {
         self
     }
 
-    /// The delay between attempts to reconnect. Default full jitter, 50 ms doubling to 2 s: a fleet comes back spread,
+    /// The delay between attempts to reconnect. Default full jitter, 50 ms doubling to 1 s: a fleet comes back spread,
     /// and a server that is back is found within two seconds.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
@@ -274,7 +276,8 @@ impl Config {
     }
 
     /// Limit of the TCP connect, per address. Default 2 s: two SYNs; a path that heals is found by the next attempt
-    /// rather than by the kernel's third, four seconds later.
+    /// rather than by the kernel's third, four seconds later. Once connections to a server have come about in
+    /// milliseconds, most further attempts get one second, this one and the greeting alike ([`Openings`](romaine_proto::Openings)).
     #[must_use]
     pub const fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;

@@ -169,6 +169,15 @@ impl Config {
         self.failover_hold = limit;
         self
     }
+
+    /// Whether to listen on the primary's channel `__sentinel__:hello`, where Sentinels tell each other who is the
+    /// primary: so a failover is noticed at once even while no Sentinel can be reached. One connection more to the
+    /// primary, and a message or two a second; a user who may not read the channel goes without. Default: yes.
+    #[must_use]
+    pub const fn sentinel_hello(mut self, listen: bool) -> Self {
+        self.sentinel_hello = listen;
+        self
+    }
 }
 
 fn addresses(hosts: impl IntoIterator<Item = (impl Into<String>, u16)>) -> Result<Vec<NodeAddress>> {

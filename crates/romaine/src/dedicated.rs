@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
+use std::time::Instant;
 
 use romaine_commands::Request;
 use romaine_proto::{CloseReason, Connection, Lane as WireLane, Link};
@@ -25,6 +26,7 @@ pub(crate) struct Dedicated {
 impl Dedicated {
     /// Dials and greets. The handshake may still be under way: requests wait for it.
     pub(crate) async fn open(server: &Arc<Server>, lane: Lane, wire: WireLane) -> Result<Self> {
+        let began = clock::now();
         let greeting = server.greeting(lane).await.map_err(|error| error.with_node(&server.node))?;
         // Closed with the client only; then the dial is refused anyway.
         let dialling = server.common.dials.acquire().await.ok();
@@ -37,9 +39,9 @@ impl Dedicated {
         }
         let connection = Connection::new(wire, limits, server.liveness.clone(), now);
         let circuit = Arc::new(Circuit::new(lane, connection, None, false, false, now));
-        circuit.opened(greeting, socket.local_address(), server.config.handshake_timeout);
+        circuit.opened(greeting, socket.local_address(), server.handshake_limit());
         server.register(&circuit)?;
-        server.spawn(drive(server.clone(), circuit.clone(), socket, node.clone()));
+        server.spawn(drive(server.clone(), circuit.clone(), socket, node.clone(), began));
         Ok(Self { circuit, node })
     }
 
@@ -62,7 +64,13 @@ impl Drop for Dedicated {
     }
 }
 
-async fn drive(server: Arc<Server>, circuit: Arc<Circuit>, socket: crate::socket::Socket, node: Arc<str>) {
+async fn drive(
+    server: Arc<Server>,
+    circuit: Arc<Circuit>,
+    socket: crate::socket::Socket,
+    node: Arc<str>,
+    began: Instant,
+) {
     let lane = circuit.lane;
     let notice = |notice| match notice {
         Notice::Ready(identity) => {
@@ -71,6 +79,7 @@ async fn drive(server: Arc<Server>, circuit: Arc<Circuit>, socket: crate::socket
                 state.client_id = identity.client_id;
                 state.run_id = identity.run_id.as_deref().map(Arc::from);
             }
+            server.opened(began);
             // Those that ask for the topology come and go by the dozen; what they learn is told.
             if lane != Lane::Topology {
                 server.tell(Event::Activated { lane, node: node.clone(), client_id: identity.client_id });

@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use romaine_proto::{
     Candidate, CloseReason, Connection, Greeting, HandshakeError, Lane as WireLane, Link, Liveness, NodeAddress,
-    Trigger,
+    Openings, Trigger,
 };
 
 use tokio::sync::Notify;
@@ -86,6 +86,10 @@ pub(crate) struct Server {
     retired: AtomicBool,
     /// Told when it is left.
     leaving: Notify,
+    /// How long connections to it take to come about.
+    openings: Mutex<Openings>,
+    /// Told when one of its connections has become usable.
+    usable: Notify,
     /// Who may yet have a ghost to fence here.
     courses: AtomicUsize,
     /// The circuits of dedicated connections, so that closing the client ends them.
@@ -132,6 +136,8 @@ impl Server {
             subscriptions_started: AtomicBool::new(false),
             retired: AtomicBool::new(false),
             leaving: Notify::new(),
+            openings: Mutex::default(),
+            usable: Notify::new(),
             courses: AtomicUsize::new(0),
             dedicated: Mutex::default(),
             liveness,
@@ -235,9 +241,35 @@ impl Server {
         }
     }
 
+    fn openings(&self) -> MutexGuard<'_, Openings> {
+        self.openings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a greeting may take.
+    pub(crate) fn handshake_limit(&self) -> Duration {
+        self.openings().limit(self.config.handshake_timeout)
+    }
+
+    /// A connection became usable whose attempt had begun then: whoever waits to dial again need not wait any longer.
+    pub(crate) fn opened(&self, began: Instant) {
+        self.openings().opened(clock::now().saturating_duration_since(began));
+        self.usable.notify_waiters();
+    }
+
+    /// An attempt to connect came to nothing.
+    pub(crate) fn not_opened(&self) {
+        self.openings().failed();
+    }
+
+    /// Waits until `until`, or until another connection shows that the server is back.
+    pub(crate) async fn back(&self, until: Instant) {
+        let _back_or_not = tokio::time::timeout_at(until.into(), self.usable.notified()).await;
+    }
+
     /// Opens a socket to it; also the address reached.
     pub(crate) async fn dial(&self) -> Result<(Socket, Arc<str>)> {
-        let (socket, reached) = dial(&self.config).await?;
+        let limit = self.openings().limit(self.config.connect_timeout);
+        let (socket, reached) = dial(&self.config, limit).await?;
         *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(reached.clone());
         Ok((socket, reached))
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use romaine_proto::{Delivery, Liveness};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -46,7 +47,7 @@ impl Socket {
     pub(crate) fn abort_on_close(&self) {
         if let Some(tcp) = self.tcp() {
             // Best effort: where it fails the kernel goes on trying for a while.
-            let _ignored = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
+            let _ignored = socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO));
         }
     }
 }
@@ -90,11 +91,11 @@ impl AsyncWrite for Socket {
 /// Resolves, connects and speaks TLS, each step under its own deadline. Returns the socket and the address reached.
 ///
 /// The name is resolved on every call; when that fails the attempt fails: an old address is never used in its place.
-pub(crate) async fn dial(config: &Config) -> Result<(Socket, Arc<str>)> {
+pub(crate) async fn dial(config: &Config, limit: Duration) -> Result<(Socket, Arc<str>)> {
     match &config.address {
         Address::Unix(path) => {
             let node: Arc<str> = path.display().to_string().into();
-            let connected = tokio::time::timeout(config.connect_timeout, UnixStream::connect(path)).await;
+            let connected = tokio::time::timeout(limit, UnixStream::connect(path)).await;
             match connected {
                 Ok(Ok(stream)) => Ok((Socket::Unix(stream), node)),
                 Ok(Err(error)) => Err(cannot_connect(error).with_node(&node)),
@@ -104,7 +105,7 @@ pub(crate) async fn dial(config: &Config) -> Result<(Socket, Arc<str>)> {
         Address::Tcp { host, port } => {
             let node: Arc<str> = config.address.to_string().into();
             let addresses = resolve(config, host, *port).await.map_err(|error| error.with_node(&node))?;
-            let tcp = connect_any(config, &addresses).await.map_err(|error| error.with_node(&node))?;
+            let tcp = connect_any(config, &addresses, limit).await.map_err(|error| error.with_node(&node))?;
             let reached: Arc<str> = tcp.peer_addr().map_or_else(|_| node.clone(), |peer| peer.to_string().into());
             let socket = secure(config, tcp).await.map_err(|error| error.with_node(&node))?;
             Ok((socket, reached))
@@ -128,10 +129,10 @@ async fn resolve(config: &Config, host: &str, port: u16) -> Result<Vec<SocketAdd
     }
 }
 
-async fn connect_any(config: &Config, addresses: &[SocketAddr]) -> Result<TcpStream> {
+async fn connect_any(config: &Config, addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream> {
     let mut last = None;
     for address in addresses {
-        match tokio::time::timeout(config.connect_timeout, connect(*address, &config.liveness)).await {
+        match tokio::time::timeout(limit, connect(*address, &config.liveness)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => last = Some(cannot_connect(error)),
             Err(_elapsed) => last = Some(too_slow("connect to", "connect_timeout")),

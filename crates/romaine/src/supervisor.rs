@@ -32,6 +32,7 @@ pub(crate) async fn supervise(server: Arc<Server>, circuit: Arc<Circuit>) {
         let span = tracing::info_span!("connection", %lane, node = %server.node, attempt);
         server.tell(Event::ConnectAttempt { lane: told, node: server.node.clone(), attempt, after: delay });
         // Boxed, so that an established connection does not carry the size of its making.
+        let began = clock::now();
         let opening = Box::pin(open(&server, lane).instrument(span.clone()));
         let (error, was_ready) = match tend(&circuit, opening).await {
             None => break,
@@ -40,7 +41,7 @@ pub(crate) async fn supervise(server: Arc<Server>, circuit: Arc<Circuit>) {
                 (error, false)
             }
             Some(Ok((socket, node, greeting))) => {
-                let session = one_session(&server, &circuit, socket, &node, greeting).instrument(span);
+                let session = one_session(&server, &circuit, socket, &node, greeting, began).instrument(span);
                 let ended = session.await;
                 if let Some(since) = ended.ready_since
                     && !ended.ours
@@ -65,10 +66,16 @@ pub(crate) async fn supervise(server: Arc<Server>, circuit: Arc<Circuit>) {
         }
         // The end of a connection that was usable has been told; it was no failed attempt.
         if !was_ready {
+            server.not_opened();
             server.tell(Event::ReconnectFailed { lane: told, attempt, cause: error, next_in: delay });
         }
         server.trigger(Trigger::Reconnecting { attempts: attempt });
-        if tend(&circuit, tokio::time::sleep(delay)).await.is_none() {
+        let until = clock::now() + delay;
+        // What was usable and ended goes by its delay alone: two connections that a server greets and closes would else
+        // call each other back without one.
+        let pause =
+            async { if was_ready { tokio::time::sleep_until(until.into()).await } else { server.back(until).await } };
+        if tend(&circuit, pause).await.is_none() {
             break;
         }
     }
@@ -98,14 +105,16 @@ async fn one_session(
     socket: Socket,
     node: &Arc<str>,
     greeting: Greeting,
+    began: Instant,
 ) -> Ended {
     let lane = circuit.lane;
     server.tell(Event::Connected { lane: server.lane(lane), node: node.clone() });
-    circuit.opened(greeting, socket.local_address(), server.config.handshake_timeout);
+    circuit.opened(greeting, socket.local_address(), server.handshake_limit());
     let mut ready_since = None;
     let notice = |notice| {
         if matches!(notice, Notice::Ready(_)) {
             ready_since = Some(clock::now());
+            server.opened(began);
         }
         act(server, circuit, node, notice);
     };

@@ -8,6 +8,7 @@
 //! | [`reroute`] | what an error reply says about the node that gave it |
 //! | [`ClusterView`] | who owns a slot, when nodes disagree |
 //! | [`agree`], [`sentinel_event`] | who is the primary, when Sentinels disagree; what their events mean |
+//! | [`SentinelHello`], [`Overheard`] | the same, when they cannot be reached and the data nodes can |
 //! | [`Refresh`] | when to ask again |
 //! | [`ReadFrom`] | which node of a shard reads |
 
@@ -22,6 +23,7 @@ mod route;
 mod scatter;
 mod sentinel;
 mod sentinel_event;
+mod sentinel_hello;
 mod slot;
 mod view_error;
 
@@ -35,5 +37,6 @@ pub use route::Route;
 pub use scatter::{MergeError, Part, merge, split};
 pub use sentinel::{Agreement, SentinelAnswer, SentinelView, agree};
 pub use sentinel_event::{SENTINEL_EVENTS, SentinelEvent, sentinel_event};
+pub use sentinel_hello::{Overheard, SENTINEL_HELLO, SentinelHello};
 pub use slot::{SLOTS, slot_of};
 pub use view_error::ViewError;

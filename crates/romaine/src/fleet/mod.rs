@@ -10,6 +10,7 @@ mod discover;
 mod homes;
 mod keeper;
 mod map;
+mod overhear;
 mod redirect;
 mod scatter;
 mod sentinel;
@@ -21,7 +22,9 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use romaine_commands::{Flags, Request};
-use romaine_proto::{Candidate, Link, NodeAddress, ReadFrom, Refresh, RefreshSettings, Route, Trigger, slot_of};
+use romaine_proto::{
+    Candidate, Link, NodeAddress, Overheard, ReadFrom, Refresh, RefreshSettings, Route, SentinelHello, Trigger, slot_of,
+};
 use tokio::sync::Notify;
 
 use crate::clock;
@@ -54,6 +57,8 @@ pub(crate) struct Fleet {
     pub(crate) homes: Homes,
     /// Where to ask who is the primary.
     sentinels: Mutex<Vec<Arc<Server>>>,
+    /// What Sentinels told each other in our hearing.
+    overheard: Mutex<Overheard>,
     /// Every server there ever was and may still have work.
     known: Mutex<Vec<Weak<Server>>>,
     redirects: AtomicU64,
@@ -95,6 +100,7 @@ impl Fleet {
             triggered: Notify::new(),
             homes: Homes::default(),
             sentinels: Mutex::default(),
+            overheard: Mutex::default(),
             known: Mutex::default(),
             redirects: AtomicU64::new(0),
             common,
@@ -115,6 +121,17 @@ impl Fleet {
         tracing::debug!(?why, "the topology may have changed");
         self.refresh().trigger(clock::now(), why);
         self.triggered.notify_one();
+    }
+
+    fn overheard(&self) -> MutexGuard<'_, Overheard> {
+        self.overheard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A Sentinel told the others who is the primary. Whether it is somebody else than we believe.
+    fn overhears(&self, hello: SentinelHello) -> bool {
+        let map = self.map.load();
+        let primary = map.shards.first().map(|shard| &shard.primary.address);
+        self.overheard().hear(clock::now(), hello, primary)
     }
 
     /// The map as it is now.

@@ -14,6 +14,7 @@ use romaine_proto::{
 use super::Fleet;
 use super::ask::{PATIENCE, ask};
 use super::map::Layout;
+use super::overhear::Listening;
 use crate::clock;
 use crate::config::{Address, Config};
 use crate::config_topology::Topology;
@@ -30,11 +31,12 @@ pub(super) struct Watch {
     name: Arc<str>,
     view: Option<SentinelView>,
     watched: HashSet<NodeAddress>,
+    listening: Listening,
 }
 
 impl Watch {
     pub(super) fn new(fleet: &Arc<Fleet>) -> Self {
-        let mut watch = Self { name: "".into(), view: None, watched: HashSet::new() };
+        let mut watch = Self { name: "".into(), view: None, watched: HashSet::new(), listening: Listening::default() };
         if let Topology::Sentinel { sentinels, name, .. } = &fleet.common.config.topology {
             watch.name = name.as_str().into();
             for address in sentinels {
@@ -78,8 +80,34 @@ impl Watch {
         });
     }
 
-    /// Asks all at once; enough agreeing answers end the round, the last of them at the latest.
+    /// Who is the primary: by what was overheard, if that is news, or else by asking.
     pub(super) async fn look(&mut self, fleet: &Arc<Fleet>) -> Result<Layout> {
+        let told = self.view.as_ref().and_then(|view| fleet.overheard().overrules(clock::now(), view));
+        let looked = match told {
+            Some(view) => {
+                tracing::info!(primary = %view.primary, epoch = view.epoch, "the Sentinels tell each other of a new primary");
+                // The rest is asked for afterwards.
+                fleet.trigger(Trigger::Event);
+                Ok(view)
+            }
+            None => self.ask(fleet).await,
+        };
+        // While the Sentinels are silent, also where the next primary is.
+        let is_deaf = looked.is_err();
+        if let Ok(view) = &looked {
+            self.view = Some(view.clone());
+        }
+        if let Some(view) = &self.view
+            && fleet.common.config.sentinel_hello
+        {
+            let replicas = view.replicas.iter().filter(|_| is_deaf);
+            self.listening.only_at(fleet, &self.name, std::iter::once(&view.primary).chain(replicas));
+        }
+        looked.map(|view| Layout::of_pair(&view))
+    }
+
+    /// Asks all at once; enough agreeing answers end the round, the last of them at the latest.
+    async fn ask(&mut self, fleet: &Arc<Fleet>) -> Result<SentinelView> {
         let sentinels = fleet.sentinels.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let known = sentinels.len();
         let mut asked: FuturesUnordered<_> =
@@ -114,14 +142,13 @@ impl Watch {
                 self.add(fleet, &address);
             }
         }
-        let Some(view) = agreed else {
-            return Err(last_error.unwrap_or_else(|| {
+        // What one of them said in our hearing outranks all who do not know it yet.
+        let newest = agreed.map(|view| fleet.overheard().overrules(clock::now(), &view).unwrap_or(view));
+        newest.ok_or_else(|| {
+            last_error.unwrap_or_else(|| {
                 Error::new(ErrorKind::Unavailable, Delivery::NotSent, "the Sentinels do not agree on a primary (yet)")
-            }));
-        };
-        let layout = Layout::of_pair(&view);
-        self.view = Some(view);
-        Ok(layout)
+            })
+        })
     }
 }
 

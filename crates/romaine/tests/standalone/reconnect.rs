@@ -421,3 +421,49 @@ async fn a_server_that_restarts_is_found_again() {
     server.restart().await.unwrap();
     assert_eq!(queued.await.unwrap(), 2);
 }
+
+// Each connection has a back-off of its own, and one that is usable again is news to the others.
+#[tokio::test]
+async fn the_first_connection_that_is_back_calls_the_others() {
+    let server = Server::start().await.unwrap();
+    let proxy = FaultProxy::start(server.address()).await.unwrap();
+    // Once both connections have failed twice, whichever asks next soon tries again, and the other not for an hour.
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = asked.clone();
+    let delay = move |attempt: u64, _previous: Duration| match attempt {
+        0 | 1 => Duration::from_millis(20),
+        _ if count.fetch_add(1, Ordering::SeqCst) == 0 => Duration::from_secs(1),
+        _ => Duration::from_secs(3_600),
+    };
+    let client = connect(fast(proxy.address()).backoff(Backoff::Custom(Arc::new(delay)))).await;
+    let mut messages = client.subscribe(["news"]).await.unwrap();
+    proxy.accept(Accept::Refuse).await.unwrap();
+    proxy.cut_all().await.unwrap();
+    eventually(PATIENCE, "both to wait", async || asked.load(Ordering::SeqCst) == 2).await.unwrap();
+    proxy.heal().await.unwrap();
+    within(PATIENCE, "the commands", client.connected()).await.unwrap();
+    within(PATIENCE, "the subscription", async {
+        while !matches!(messages.next().await, Some(romaine::Incoming::Resumed { .. })) {}
+    })
+    .await;
+}
+
+// F05: what is accepted and never answered is given up long before a limit that is meant for slow paths.
+#[tokio::test]
+async fn a_server_that_used_to_answer_at_once_is_not_waited_for_long() {
+    let server = Server::start().await.unwrap();
+    let proxy = FaultProxy::start(server.address()).await.unwrap();
+    let config = fast(proxy.address())
+        .handshake_timeout(Duration::from_secs(3_600))
+        .backoff(Backoff::Constant { delay: Duration::from_millis(10) });
+    let client = connect(config).await;
+    let mut events = client.events();
+    proxy.keep_acknowledging_with_dead_upstream().await.unwrap();
+    disconnected(&mut events).await;
+    for _ in 0..2 {
+        let (cause, _, _) = attempt_failed(&mut events).await;
+        assert!(cause.to_string().contains("HELLO"), "{cause}");
+    }
+    proxy.heal().await.unwrap();
+    within(PATIENCE, "the connection", client.connected()).await.unwrap();
+}

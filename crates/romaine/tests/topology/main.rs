@@ -17,6 +17,7 @@ mod sentinel;
 mod sentinel_calls;
 mod sentinel_events;
 mod sentinel_fake;
+mod sentinel_hello;
 mod sentinel_outage;
 mod sentinel_trust;
 mod sentinel_watch;

@@ -118,13 +118,13 @@ async fn failovers_one_after_the_other_are_all_followed_and_leave_nothing_behind
         lab.data().wait_until_linked().await.unwrap();
     }
     writer.stop().await;
-    eventually(PATIENCE, "one connection in all", async || {
+    eventually(PATIENCE, "two connections in all, for commands and to listen to Sentinels", async || {
         let mut count = 0;
         for node in lab.data().nodes() {
             let list = node.command(&["CLIENT", "LIST"]).await.unwrap().text();
             count += list.lines().filter(|line| line.contains("name=subject")).count();
         }
-        count == 1
+        count == 2
     })
     .await
     .unwrap();
