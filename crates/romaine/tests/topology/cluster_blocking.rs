@@ -32,7 +32,7 @@ async fn gets(consumer: tokio::task::JoinHandle<romaine::Result<Option<(String, 
 }
 
 #[tokio::test]
-async fn a_consumer_follows_its_list_through_migration_and_failovers() {
+async fn a_consumer_follows_its_list_through_a_migration_and_failovers() {
     let lab = Cluster::start().await.unwrap();
     let client = connect_with(named(&lab.url())).await;
     // A migration.
@@ -58,8 +58,15 @@ async fn a_consumer_follows_its_list_through_migration_and_failovers() {
         gets(waiting, "failed over").await;
         eventually(PATIENCE, "nobody at the old one", async || blocked(&old).await == 0).await.unwrap();
     }
-    // A death.
-    lab.wait_until_settled().await.unwrap();
+    client.close().await;
+}
+
+// In a Cluster of its own: a replica that won an election a moment ago, and was demoted since, takes the votes of then for
+// new ones when its primary dies, and becomes a primary whom nobody believes (seen in Redis 7.0).
+#[tokio::test]
+async fn a_consumer_follows_its_list_when_its_primary_dies() {
+    let lab = Cluster::start().await.unwrap();
+    let client = connect_with(named(&lab.url())).await;
     let waiting = consumer(&client);
     let old = lab.primary_of("jobs").await.unwrap();
     wait_until_blocked(&old).await;
