@@ -1,14 +1,15 @@
 //! Which node reads: counted at the servers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use romaine::commands::*;
-use romaine::{Client, Config, ReadFrom};
+use romaine::{Client, Config, Delivery, ErrorKind, ReadFrom};
 use romaine_faultlab::{Direction, Fault, FaultProxy, Replicated, Server, eventually};
 
 use crate::reads::{all_connected, counted, lab_of_three, reset};
-use crate::support::{PATIENCE, config, within};
+use crate::support::{PATIENCE, background, config, within};
 
 async fn client_of(lab: &Replicated, from: ReadFrom) -> Client {
     let config = config(&lab.url()).client_name("subject").unwrap().read_from(from);
@@ -138,4 +139,31 @@ async fn the_zone_comes_first() {
     let client = client_of(&lab, ReadFrom::Zone("here".into())).await;
     all_connected(&client, &lab, true).await;
     assert_eq!(spread(&client, lab.nodes()).await, [0, 90, 0]);
+}
+
+#[tokio::test]
+async fn whom_the_user_chooses_reads_and_where_none_will_do_the_read_waits_or_fails() {
+    let lab = lab_of_three().await;
+    let last = lab.nodes()[2].clone();
+    let (wanted, name) = (Arc::new(AtomicBool::new(true)), last.address().to_string());
+    let is_wanted = wanted.clone();
+    let config = config(&lab.url()).client_name("subject").unwrap().read_with(move |candidates| {
+        assert!(candidates[0].is_primary && !candidates[1].is_primary);
+        let of_choice = candidates.iter().position(|candidate| *candidate.node == *name)?;
+        is_wanted.load(Ordering::SeqCst).then_some(of_choice)
+    });
+    let client = within(PATIENCE, "the connection", Client::connect(config)).await.unwrap();
+    let all_know = async || client.nodes().len() == 3;
+    eventually(PATIENCE, "all nodes to be known", all_know).await.unwrap();
+    assert_eq!(spread(&client, lab.nodes()).await, [0, 0, 90]);
+    wanted.store(false, Ordering::SeqCst);
+    let nobody = client.get::<String>("key").timeout(Duration::from_millis(300)).await.unwrap_err();
+    assert_eq!((nobody.kind(), nobody.delivery()), (ErrorKind::Timeout, Delivery::NotSent), "{nobody:?}");
+    // Whoever is chosen in time is asked.
+    let waiting = background({
+        let client = client.clone();
+        async move { client.get::<String>("key").await }
+    });
+    wanted.store(true, Ordering::SeqCst);
+    assert_eq!(within(PATIENCE, "the read", waiting).await.unwrap().unwrap().as_deref(), Some("value"));
 }
