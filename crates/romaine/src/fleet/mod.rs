@@ -59,6 +59,8 @@ pub(crate) struct Fleet {
     sentinels: Mutex<Vec<Arc<Server>>>,
     /// What Sentinels told each other in our hearing.
     overheard: Mutex<Overheard>,
+    /// Told when that was news.
+    news: Notify,
     /// Every server there ever was and may still have work.
     known: Mutex<Vec<Weak<Server>>>,
     redirects: AtomicU64,
@@ -101,6 +103,7 @@ impl Fleet {
             homes: Homes::default(),
             sentinels: Mutex::default(),
             overheard: Mutex::default(),
+            news: Notify::new(),
             known: Mutex::default(),
             redirects: AtomicU64::new(0),
             common,
@@ -127,11 +130,14 @@ impl Fleet {
         self.overheard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A Sentinel told the others who is the primary. Whether it is somebody else than we believe.
-    fn overhears(&self, hello: SentinelHello) -> bool {
+    /// A Sentinel told the others who is the primary: a reason to look, if it is somebody else than we believe.
+    fn overhears(&self, hello: SentinelHello) {
         let map = self.map.load();
         let primary = map.shards.first().map(|shard| &shard.primary.address);
-        self.overheard().hear(clock::now(), hello, primary)
+        if self.overheard().hear(clock::now(), hello, primary) {
+            self.trigger(Trigger::Event);
+            self.news.notify_waiters();
+        }
     }
 
     /// The map as it is now.

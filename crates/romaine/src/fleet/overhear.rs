@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use romaine_proto::{Backoff, NodeAddress, Reconnect, SENTINEL_HELLO, SentinelHello, SubscriptionKind, Trigger};
+use romaine_proto::{Backoff, NodeAddress, Reconnect, SENTINEL_HELLO, SentinelHello, SubscriptionKind};
 
 use super::Fleet;
 use crate::clock;
@@ -76,9 +76,8 @@ async fn listen(fleet: Arc<Fleet>, server: Arc<Server>, name: Arc<str>) {
         while let Some(item) = subscription.next().await {
             if let Incoming::Message(message) = item
                 && let Some(hello) = SentinelHello::parse(&message.payload, &name)
-                && fleet.overhears(hello)
             {
-                fleet.trigger(Trigger::Event);
+                fleet.overhears(hello);
             }
         }
     }

@@ -82,15 +82,16 @@ impl Watch {
 
     /// Who is the primary: by what was overheard, if that is news, or else by asking.
     pub(super) async fn look(&mut self, fleet: &Arc<Fleet>) -> Result<Layout> {
-        let told = self.view.as_ref().and_then(|view| fleet.overheard().overrules(clock::now(), view));
-        let looked = match told {
-            Some(view) => {
-                tracing::info!(primary = %view.primary, epoch = view.epoch, "the Sentinels tell each other of a new primary");
-                // The rest is asked for afterwards.
-                fleet.trigger(Trigger::Event);
-                Ok(view)
+        let looked = loop {
+            if let Some(view) = self.told(fleet) {
+                break Ok(view);
             }
-            None => self.ask(fleet).await,
+            // Sentinels that are silent are waited for, unless they are heard elsewhere meanwhile.
+            tokio::select! {
+                biased;
+                () = fleet.news.notified() => {}
+                asked = self.ask(fleet) => break asked,
+            }
         };
         // While the Sentinels are silent, also where the next primary is.
         let is_deaf = looked.is_err();
@@ -104,6 +105,15 @@ impl Watch {
             self.listening.only_at(fleet, &self.name, std::iter::once(&view.primary).chain(replicas));
         }
         looked.map(|view| Layout::of_pair(&view))
+    }
+
+    /// The primary by what was overheard, if that is news.
+    fn told(&self, fleet: &Fleet) -> Option<SentinelView> {
+        let view = fleet.overheard().overrules(clock::now(), self.view.as_ref()?)?;
+        tracing::info!(primary = %view.primary, epoch = view.epoch, "the Sentinels tell each other of a new primary");
+        // The rest is asked for afterwards.
+        fleet.trigger(Trigger::Event);
+        Some(view)
     }
 
     /// Asks all at once; enough agreeing answers end the round, the last of them at the latest.
