@@ -123,7 +123,8 @@ impl Contestant {
         let output = command.stdin(Stdio::null()).output().context("its driver is not built")?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            bail!("{}", said.lines().last().unwrap_or("it failed and said nothing"));
+            let last = said.lines().last().unwrap_or("it failed and said nothing");
+            bail!("{}", last.trim_start_matches("error: "));
         }
         found(&String::from_utf8(output.stdout)?)
     }
