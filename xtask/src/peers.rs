@@ -1,4 +1,4 @@
-//! Builds the drivers of the other clients.
+//! Builds the drivers of the other clients, and of the other work queues.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,13 +18,16 @@ struct Peer {
 }
 
 /// Builds the drivers of `list` that are wanted; all of them when no `clients` are named. What cannot be built is said,
-/// and left out of the matrix.
+/// and left to whoever runs it.
 pub(crate) fn build(list: &Path, clients: Option<String>) -> Result<()> {
     let text = std::fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
     let wanted: Option<Vec<_>> = clients.as_deref().map(|names| names.split(',').collect());
     let root = list.parent().unwrap_or_else(|| Path::new("."));
     for peer in read(&text)? {
         if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&peer.name.as_str())) {
+            continue;
+        }
+        if peer.build.is_empty() {
             continue;
         }
         let missing: Vec<_> = peer.tools.iter().filter(|tool| !setup::is_in_path(tool)).map(String::as_str).collect();

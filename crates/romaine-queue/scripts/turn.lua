@@ -226,7 +226,7 @@ end
 local claimed = {}
 if #claims > 0 then
   local token = redis.call('HINCRBY', meta, 'token', #claims) - #claims
-  local new_states, new_leases, until_then = {}, {}, now + lease
+  local new_states, new_leases, until_then = {}, {}, string.format('%.0f', now + lease)
   for i, claim in ipairs(claims) do
     local id, state = claim[1], claim[2] .. string.format('%.0f', token + i) .. '-' .. nonce .. ':' .. consumer
     new_states[2 * i - 1], new_states[2 * i] = id, state

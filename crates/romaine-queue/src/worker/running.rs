@@ -19,6 +19,11 @@ use crate::worker::turn::{Claim, End, Report};
 /// Leases in one call.
 const RENEWALS: usize = 500;
 
+/// So many passes of the scheduler in which no handler ends are waited for before those that did are reported. After a
+/// single pass a handler on another thread was late every other time, and went with a call of its own: with 32 empty jobs
+/// at a time that made twice the calls, and a sixth more of the server's time per job (17.4 µs; with two more, 14.8).
+const BARREN_PASSES: usize = 2;
+
 /// A heartbeat that came back.
 pub(crate) struct Beat {
     asked_at: Instant,
@@ -54,12 +59,18 @@ impl Engine {
     /// A handler ended; others that ended meanwhile are reported along with it.
     pub(crate) async fn on_ended(&mut self, ended: Ended) {
         self.report(ended);
-        if !self.tasks.is_empty() && self.turn.is_none() {
-            // Empty jobs end together: one pass of the scheduler, and one call reports them all.
+        let mut barren = 0;
+        loop {
+            let before = self.tasks.len();
+            while let Some(ended) = self.tasks.try_join_next_with_id() {
+                self.report(ended);
+            }
+            barren = if self.tasks.len() < before { 0 } else { barren + 1 };
+            if self.tasks.is_empty() || self.turn.is_some() || barren > BARREN_PASSES {
+                return;
+            }
+            // Empty jobs end together: some passes of the scheduler, and one call reports them all.
             tokio::task::yield_now().await;
-        }
-        while let Some(ended) = self.tasks.try_join_next_with_id() {
-            self.report(ended);
         }
     }
 
