@@ -5,6 +5,7 @@ mod cluster;
 mod cluster_blocking;
 mod cluster_failover;
 mod cluster_lab;
+mod cluster_own;
 mod cluster_pubsub;
 mod cluster_redirects;
 mod cluster_refresh;
