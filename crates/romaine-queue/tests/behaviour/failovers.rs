@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use romaine_faultlab::{Server, ServerBuilder};
+use romaine_faultlab::{Deployment, Server, ServerBuilder};
 use romaine_queue::{Durability, Enqueued, ErrorKind, Failure, Job, NewJob, Producer};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::lab::Lab;
+use crate::lab::{self, KEY};
 use crate::support::{PATIENCE, Runs, end, short, until_empty_within};
 
 /// Outlasts every failover here.
@@ -17,12 +17,12 @@ const LEASE: Duration = Duration::from_secs(45);
 
 #[tokio::test]
 async fn behind_sentinels_nothing_that_was_replicated_is_lost_in_failovers() {
-    nothing_is_lost(Lab::sentinel().await).await;
+    nothing_is_lost(lab::sentinels().await).await;
 }
 
 #[tokio::test]
 async fn in_a_cluster_nothing_that_was_replicated_is_lost_in_failovers() {
-    nothing_is_lost(Lab::cluster().await).await;
+    nothing_is_lost(lab::cluster().await).await;
 }
 
 /// Until it is as durable as asked: without a replica it is not, and is enqueued again with the same id.
@@ -35,8 +35,8 @@ async fn durably(producer: &Producer, job: NewJob) -> Enqueued {
     }
 }
 
-async fn nothing_is_lost(lab: Lab) {
-    let queue = lab.queue().await;
+async fn nothing_is_lost(lab: Deployment) {
+    let queue = lab::queue(&lab).await;
     let (runs, interrupted) = (Runs::default(), Runs::default());
     let (note, note_interrupted) = (runs.clone(), interrupted.clone());
     let (started, release) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
@@ -86,9 +86,9 @@ async fn nothing_is_lost(lab: Lab) {
         });
     }
     accepted.wait_for(100).await;
-    lab.fail_over().await;
+    lab.fail_over(KEY).await.unwrap();
     accepted.wait_for(accepted.jobs() + 100).await;
-    lab.lose_primary().await;
+    lab.lose_primary(KEY).await.unwrap();
     accepted.wait_for(accepted.jobs() + 100).await;
     stop.cancel();
     while let Some(caller) = callers.join_next().await {
@@ -141,12 +141,13 @@ async fn fsynced_jobs_outlive_the_crash_of_their_server() {
 #[tokio::test]
 async fn fsynced_jobs_are_on_the_disks_of_primary_and_replica_in_every_topology() {
     let Some(builder) = fsyncing().await else { return };
-    for lab in Lab::both_of(&builder).await {
-        let queue = lab.queue().await;
+    for lab in [Deployment::sentinels(builder.clone()).await, Deployment::cluster(builder).await] {
+        let lab = lab.unwrap();
+        let queue = lab::queue(&lab).await;
         let fsynced = Durability::Fsynced { replicas: 1, timeout: Duration::from_secs(1) };
         let producer = queue.producer().durability(fsynced).timeout(PATIENCE);
         durably(&producer, NewJob::new("k", "").id("before")).await;
-        lab.fail_over().await;
+        lab.fail_over(KEY).await.unwrap();
         durably(&producer, NewJob::new("k", "").id("after")).await;
         let status = queue.status().await.unwrap();
         assert_eq!(status.waiting, 2);

@@ -3,26 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use romaine_faultlab::{eventually, slot_of};
+use romaine_faultlab::{Deployment, eventually, slot_of};
 use romaine_queue::{Cancelled, Done, Failure, Job, JobResult, NewJob, Outcome, Place, Purge, Queue, Watch};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::lab::{KEY, Lab, QUEUE};
+use crate::lab::{self, KEY, QUEUE};
 use crate::support::{PATIENCE, Runs, end, nothing_stays, quick, short, until_empty};
 
 #[tokio::test]
 async fn behind_sentinels_every_kind_of_job_takes_its_course() {
-    every_kind_of_job(Lab::sentinel().await).await;
+    every_kind_of_job(lab::sentinels().await).await;
 }
 
 #[tokio::test]
 async fn in_a_cluster_every_kind_of_job_takes_its_course() {
-    every_kind_of_job(Lab::cluster().await).await;
+    every_kind_of_job(lab::cluster().await).await;
 }
 
-async fn every_kind_of_job(lab: Lab) {
-    let queue = lab.queue().await;
+async fn every_kind_of_job(lab: Deployment) {
+    let queue = lab::queue(&lab).await;
     let producer = queue.producer();
     let release = Arc::new(Semaphore::new(0));
     let runs = Runs::default();
@@ -105,22 +105,21 @@ async fn every_kind_of_job(lab: Lab) {
     let seen = eventually(PATIENCE, "a look", async || watch.statuses().into_iter().flatten().next());
     assert_eq!(seen.await.unwrap().queue, QUEUE);
     end(first).await;
-    nothing_stays(&*lab.primary().await, &queue).await;
+    nothing_stays(&*lab.primary_of(KEY).await.unwrap(), &queue).await;
 }
 
 // A slot on its way answers scripts with ASK and TRYAGAIN, then with MOVED.
 #[tokio::test]
 async fn a_slot_that_moves_in_the_midst_of_work_takes_its_queue_along() {
-    let Lab::Cluster(lab) = Lab::cluster().await else { return };
-    let lab = Lab::Cluster(lab);
-    let queue = lab.queue().await;
+    let lab = lab::cluster().await;
+    let queue = lab::queue(&lab).await;
     let runs = Runs::default();
     let workers: Vec<_> = (0..2).map(|_| patient(&queue, &runs).start().unwrap()).collect();
     let pushed = push_while(&queue, async |progress: &Runs| {
-        let Lab::Cluster(cluster) = &lab else { return };
+        let Deployment::Cluster(cluster) = &lab else { return };
         for _ in 0..3 {
             let before = progress.jobs();
-            let from = lab.primary().await;
+            let from = lab.primary_of(KEY).await.unwrap();
             let primaries = cluster.primaries().await;
             let to = primaries.iter().find(|other| other.address() != from.address()).unwrap();
             let migration = cluster.begin_migration(slot_of(KEY), to).await.unwrap();
@@ -139,13 +138,13 @@ async fn a_slot_that_moves_in_the_midst_of_work_takes_its_queue_along() {
     for worker in workers {
         assert_eq!(end(worker).await.lease_lost, 0);
     }
-    nothing_stays(&*lab.primary().await, &queue).await;
+    nothing_stays(&*lab.primary_of(KEY).await.unwrap(), &queue).await;
 }
 
 #[tokio::test]
 async fn in_a_cluster_flushed_scripts_and_lost_connections_are_not_the_handlers_business() {
-    let lab = Lab::cluster().await;
-    let queue = lab.queue().await;
+    let lab = lab::cluster().await;
+    let queue = lab::queue(&lab).await;
     let runs = Runs::default();
     let workers: Vec<_> = (0..2).map(|_| patient(&queue, &runs).start().unwrap()).collect();
     let pushed = push_while(&queue, async |progress: &Runs| {
@@ -168,7 +167,7 @@ async fn in_a_cluster_flushed_scripts_and_lost_connections_are_not_the_handlers_
     for worker in workers {
         end(worker).await;
     }
-    nothing_stays(&*lab.primary().await, &queue).await;
+    nothing_stays(&*lab.primary_of(KEY).await.unwrap(), &queue).await;
 }
 
 /// A worker whose leases outlast what happens here.
