@@ -7,6 +7,11 @@
 -- Answers: the time; ms until something is due, or -1; 1 paused, 2 rate, 4 cap, 8 more waits; the ids that were not this
 -- worker's any more; the jobs as id, state, record, last error.
 local SWEEP, CHUNK, CHUNK_BYTES, POPS = 100, 64, 16777216, 12
+-- Checked before anything is written: an error in the middle would leave half a turn behind.
+for i = 3, 13 do assert(natural(ARGV[i]), 'an argument that is no number') end
+local first_report = 14 + 2 * tonumber(ARGV[13])
+assert(first_report <= #ARGV + 1 and (#ARGV + 1 - first_report) % 6 == 0, 'arguments are missing')
+for i = first_report, #ARGV, 6 do assert(natural(ARGV[i + 4]), 'an argument that is no number') end
 local consumer, nonce, lease, want = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local window, window_most = tonumber(ARGV[7]), tonumber(ARGV[8])
 local now = clock()
@@ -166,8 +171,9 @@ if cap then
   if room < want then flags, want = flags + 4, math.max(room, 0) end
 end
 if rate then
-  local burst = tonumber(setting[5])
-  tokens = math.min(burst, tonumber(setting[6] or burst) + math.max(0, now - tonumber(setting[7] or now)) * rate / 1000)
+  local burst = tonumber(setting[5] or nil) or 1
+  local since = math.max(0, now - (tonumber(setting[7] or nil) or now))
+  tokens = math.min(burst, (tonumber(setting[6] or nil) or burst) + since * rate / 1000)
   if tokens < want then
     want = math.floor(tokens)
     limited_for = math.ceil((want + 1 - tokens) * 1000 / rate)

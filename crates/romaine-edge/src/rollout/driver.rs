@@ -112,7 +112,8 @@ async fn turn(
     tell: &mut (dyn FnMut(Watched) + Send),
 ) -> Result<Option<Stage>> {
     let stage = tick(client, id, name, memory, tell).await?;
-    if !stage.is_over() && !(stop_when_paused && stage == Stage::Paused) {
+    let is_last = stage.is_over() || (stop_when_paused && stage == Stage::Paused);
+    if !is_last {
         return Ok(None);
     }
     store::unlead(client, id, name).await?;

@@ -105,7 +105,7 @@ async fn every_kind_of_job(lab: Deployment) {
     let seen = eventually(PATIENCE, "a look", async || watch.statuses().into_iter().flatten().next());
     assert_eq!(seen.await.unwrap().queue, QUEUE);
     end(first).await;
-    nothing_stays(&*lab.primary_of(KEY).await.unwrap(), &queue).await;
+    nothing_stays(&lab.primary_of(KEY).await.unwrap(), &queue).await;
 }
 
 // A slot on its way answers scripts with ASK and TRYAGAIN, then with MOVED.
@@ -138,7 +138,7 @@ async fn a_slot_that_moves_in_the_midst_of_work_takes_its_queue_along() {
     for worker in workers {
         assert_eq!(end(worker).await.lease_lost, 0);
     }
-    nothing_stays(&*lab.primary_of(KEY).await.unwrap(), &queue).await;
+    nothing_stays(&lab.primary_of(KEY).await.unwrap(), &queue).await;
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn in_a_cluster_flushed_scripts_and_lost_connections_are_not_the_handlers_
     for worker in workers {
         end(worker).await;
     }
-    nothing_stays(&*lab.primary_of(KEY).await.unwrap(), &queue).await;
+    nothing_stays(&lab.primary_of(KEY).await.unwrap(), &queue).await;
 }
 
 /// A worker whose leases outlast what happens here.
