@@ -161,7 +161,14 @@ end
 -- How many may be claimed.
 local flags, limited_for = 0, -1
 local asked = want
-local paused, cap, rate = setting[1], tonumber(setting[3] or nil), tonumber(setting[4] or nil)
+-- Settings that make no sense are none: they must not stop everything.
+local function sound(text, otherwise)
+  local number = tonumber(text)
+  return number and number >= 0 and number < 1e15 and number or otherwise
+end
+local paused, rate = setting[1], sound(setting[4])
+if rate == 0 then rate = nil end
+local cap = natural(setting[3]) and tonumber(setting[3])
 local tokens
 if paused then
   flags, want = 1, 0
@@ -171,9 +178,9 @@ if cap then
   if room < want then flags, want = flags + 4, math.max(room, 0) end
 end
 if rate then
-  local burst = tonumber(setting[5] or nil) or 1
-  local since = math.max(0, now - (tonumber(setting[7] or nil) or now))
-  tokens = math.min(burst, (tonumber(setting[6] or nil) or burst) + since * rate / 1000)
+  local burst = sound(setting[5], 1)
+  local since = math.max(0, now - sound(setting[7], now))
+  tokens = math.min(burst, sound(setting[6], burst) + since * rate / 1000)
   if tokens < want then
     want = math.floor(tokens)
     limited_for = math.ceil((want + 1 - tokens) * 1000 / rate)

@@ -155,7 +155,8 @@ impl Course {
             }
             4 if at < arguments.len() && !arguments[at].is_empty() => {
                 let mut bytes = arguments[at].to_vec();
-                let place = self.random.usize(0..bytes.len());
+                // The first one says most: a priority, a length.
+                let place = if self.random.bool() { 0 } else { self.random.usize(0..bytes.len()) };
                 bytes[place] = self.random.u8(..);
                 arguments[at] = bytes.into();
             }
