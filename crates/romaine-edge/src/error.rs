@@ -97,6 +97,9 @@ impl From<romaine::Error> for Error {
             (Kind::Server, "OOM" | "MISCONF" | "NOREPLICAS") => {
                 (ErrorKind::Unreachable, "the hub cannot take anything in now")
             }
+            (Kind::Server, "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "UNBLOCKED") => {
+                (ErrorKind::Unreachable, "the hub is being rearranged")
+            }
             (Kind::Server, _) => (ErrorKind::Refused, "the hub refused"),
             (Kind::Conversion | Kind::Protocol, _) => (ErrorKind::Record, "the hub gave an answer that makes no sense"),
             (_, _) => (ErrorKind::Unreachable, "the hub cannot be reached, or cannot serve now"),

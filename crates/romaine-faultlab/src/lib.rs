@@ -6,6 +6,7 @@
 //! | a primary with replicas | [`Replicated`] |
 //! | the same with Sentinels that fail it over | [`Sentinels`], [`SentinelSetup`] |
 //! | a cluster whose slots can move and whose nodes can go | [`Cluster`] |
+//! | one or the other, where a test is the same for both | [`Deployment`] |
 //! | certificates for it | [`TlsFiles`] |
 //! | a connection that stalls, corrupts, delays, breaks | [`FaultProxy`] with a [`Fault`] for each direction |
 //! | packets lost by the kernel, without any notice | [`Namespace`] |
@@ -100,8 +101,8 @@ pub use server::Server;
 pub use server_builder::ServerBuilder;
 pub use tls_files::TlsFiles;
 pub use topology::{
-    Cluster, ClusterBuilder, FailoverKind, Migration, NodeView, Replicated, ReplicatedBuilder, SLOTS, SentinelSetup,
-    Sentinels, slot_of,
+    Cluster, ClusterBuilder, Deployment, FailoverKind, Migration, NodeView, Replicated, ReplicatedBuilder, SLOTS,
+    SentinelSetup, Sentinels, slot_of,
 };
 
 /// The guide's code is compiled with the tests.

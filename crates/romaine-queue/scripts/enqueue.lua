@@ -8,6 +8,15 @@ local HEAD = '>BHBI8I8BBI8'
 local now = clock()
 local count = (#ARGV - 2) / 3
 
+-- Read before anything is written: what cannot be read is an error that leaves nothing behind.
+local heads, names = {}, {}
+for i = 1, count do
+  heads[i] = {struct.unpack(HEAD, ARGV[3 * i + 1])}
+  names[i] = {struct.unpack(NAMES, ARGV[3 * i + 2])}
+  assert(heads[i][1] <= 2 and heads[i][2] > 0, 'a head that makes no sense')
+end
+assert(count > 0 and count % 1 == 0 and tonumber(ARGV[2]), 'arguments that make no sense')
+
 local held = redis.call('HLEN', jobs)
 if held + count > tonumber(ARGV[1]) then
   local new = 0
@@ -58,13 +67,9 @@ local function refusal(id, index, has_unique, generation_kind, generation, uniqu
 end
 
 for i = 1, count do
-  local id, head, body = ids[i], ARGV[3 * i + 1], ARGV[3 * i + 2]
-  local priority, most, time_kind, time, ttl, has_unique, generation_kind, generation = struct.unpack(HEAD, head)
-  local unique_key, generation_key = '', ''
-  if has_unique == 1 or generation_kind > 0 then
-    local _
-    _, unique_key, generation_key = struct.unpack(NAMES, body)
-  end
+  local id, body = ids[i], ARGV[3 * i + 2]
+  local priority, most, time_kind, time, ttl, has_unique, generation_kind, generation = unpack(heads[i])
+  local _, unique_key, generation_key = unpack(names[i])
   local why, older = refusal(id, i, has_unique, generation_kind, generation, unique_key, generation_key)
   if why then
     answers[i + 1] = why

@@ -1,3 +1,9 @@
+-- A count or a time in milliseconds, as an argument must be.
+local function natural(text)
+  local number = tonumber(text)
+  return number and number >= 0 and number < 1e15 and number % 1 == 0
+end
+
 -- Lets go of a unique key, if it is still this job's.
 local function release(unique_key, id)
   if unique_key ~= '' and redis.call('HGET', unique, unique_key) == id then
@@ -42,7 +48,8 @@ local function remember(ids, seen_at, now, window, most)
     if redis.call('EXISTS', seen0) == 1 then redis.call('RENAME', seen0, seen1) end
     redis.call('HSET', meta, 'seen_at', now)
   end
-  redis.call('SADD', seen0, unpack(ids))
+  -- In pieces: Lua hands over no more than some thousands at once.
+  for i = 1, #ids, 1000 do redis.call('SADD', seen0, unpack(ids, i, math.min(i + 999, #ids))) end
   if fresh then redis.call('PEXPIRE', seen0, 3 * window) end
 end
 

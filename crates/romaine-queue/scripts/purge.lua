@@ -2,6 +2,8 @@
 -- Answers how many it looked at, and how many it took away.
 local now = clock()
 local kind, most = ARGV[1], math.min(tonumber(ARGV[2]), 500)
+local wanted = ({waiting = WAITS, delayed = DELAYED, dead = DEAD})[kind]
+assert(wanted and natural(ARGV[2]), 'arguments that make no sense')
 local ids = {}
 if kind == 'waiting' then
   for _, list in ipairs({high, normal, low}) do
@@ -14,7 +16,6 @@ elseif kind == 'delayed' then
 else
   ids = redis.call('ZRANGE', dead, 0, most - 1)
 end
-local wanted = ({waiting = WAITS, delayed = DELAYED, dead = DEAD})[kind]
 local gone, ghosts = {}, 0
 for _, id in ipairs(ids) do
   local record = redis.call('HGET', jobs, id)

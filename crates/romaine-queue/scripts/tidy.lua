@@ -1,6 +1,7 @@
 -- Forgets what is old: results, dead letters, consumers that were not heard of. ARGV: age of dead letters in ms, age of
 -- consumers in ms. Answers how many of each were forgotten; at most 100, so nobody waits for it.
 local now, most = clock(), 100
+assert(natural(ARGV[1]) and natural(ARGV[2]), 'an argument that is no number')
 local due = redis.call('ZRANGEBYSCORE', results_until, '-inf', now, 'LIMIT', 0, most)
 if #due > 0 then
   redis.call('ZREM', results_until, unpack(due))

@@ -7,6 +7,11 @@
 -- Answers: the time; ms until something is due, or -1; 1 paused, 2 rate, 4 cap, 8 more waits; the ids that were not this
 -- worker's any more; the jobs as id, state, record, last error.
 local SWEEP, CHUNK, CHUNK_BYTES, POPS = 100, 64, 16777216, 12
+-- Checked before anything is written: an error in the middle would leave half a turn behind.
+for i = 3, 13 do assert(natural(ARGV[i]), 'an argument that is no number') end
+local first_report = 14 + 2 * tonumber(ARGV[13])
+assert(first_report <= #ARGV + 1 and (#ARGV + 1 - first_report) % 6 == 0, 'arguments are missing')
+for i = first_report, #ARGV, 6 do assert(natural(ARGV[i + 4]), 'an argument that is no number') end
 local consumer, nonce, lease, want = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local window, window_most = tonumber(ARGV[7]), tonumber(ARGV[8])
 local now = clock()
@@ -156,7 +161,14 @@ end
 -- How many may be claimed.
 local flags, limited_for = 0, -1
 local asked = want
-local paused, cap, rate = setting[1], tonumber(setting[3] or nil), tonumber(setting[4] or nil)
+-- Settings that make no sense are none: they must not stop everything.
+local function sound(text, otherwise)
+  local number = tonumber(text)
+  return number and number >= 0 and number < 1e15 and number or otherwise
+end
+local paused, rate = setting[1], sound(setting[4])
+if rate == 0 then rate = nil end
+local cap = natural(setting[3]) and tonumber(setting[3])
 local tokens
 if paused then
   flags, want = 1, 0
@@ -166,8 +178,9 @@ if cap then
   if room < want then flags, want = flags + 4, math.max(room, 0) end
 end
 if rate then
-  local burst = tonumber(setting[5])
-  tokens = math.min(burst, tonumber(setting[6] or burst) + math.max(0, now - tonumber(setting[7] or now)) * rate / 1000)
+  local burst = sound(setting[5], 1)
+  local since = math.max(0, now - sound(setting[7], now))
+  tokens = math.min(burst, sound(setting[6], burst) + since * rate / 1000)
   if tokens < want then
     want = math.floor(tokens)
     limited_for = math.ceil((want + 1 - tokens) * 1000 / rate)

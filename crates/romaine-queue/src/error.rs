@@ -31,7 +31,8 @@ pub enum ErrorKind {
     Invalid,
     /// The queue holds as many jobs as it may, or the server is out of memory. Nothing was accepted; try later.
     Full,
-    /// The server cannot do what was asked, for example WAITAOF before 7.2. Nothing was accepted.
+    /// The server cannot do what was asked: WAITAOF before 7.2 (nothing was accepted), or without an append-only file (the
+    /// job was accepted, and is on no disk).
     Unsupported,
     /// The job was accepted, but not as many copies confirmed it in time as were asked for.
     NotDurable,

@@ -28,6 +28,8 @@ pub(crate) fn fate(error: &Error, client: &Client) -> Fate {
         | ErrorKind::Closed
         | ErrorKind::Protocol
         | ErrorKind::Tls => Fate::Passes,
+        // WAIT and WAITAOF say so of a primary that was demoted after the write.
+        ErrorKind::Server if is_demotion(error) => Fate::Passes,
         ErrorKind::Server => match error.server().map_or("", |error| error.code()) {
             "OOM" | "MISCONF" | "NOREPLICAS" | "UNBLOCKED" | "NOSCRIPT" | "MOVED" | "ASK" | "READONLY" | "TRYAGAIN"
             | "CLUSTERDOWN" | "MASTERDOWN" | "LOADING" | "BUSY" => Fate::Passes,
@@ -36,6 +38,10 @@ pub(crate) fn fate(error: &Error, client: &Client) -> Fate {
         ErrorKind::Config | ErrorKind::Usage | ErrorKind::Auth | ErrorKind::Conversion => Fate::Stays,
         _ => Fate::Passes,
     }
+}
+
+fn is_demotion(error: &Error) -> bool {
+    error.server().is_some_and(|error| error.to_string().contains("cannot be used with replica instances"))
 }
 
 /// The delay between attempts at the server: full jitter, 25 ms doubling to 2 s.

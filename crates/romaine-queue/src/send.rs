@@ -7,6 +7,7 @@ use romaine::{Client, Exclusive, Executor as _, Value};
 use crate::clock;
 use crate::durability::Durability;
 use crate::error::{Error, ErrorKind, Result};
+use crate::keys::Key;
 use crate::producer::Settings;
 use crate::queue::Queue;
 use crate::record::Encoded;
@@ -132,7 +133,8 @@ impl Sender {
     async fn durably(&self, own: &mut Own, calls: &[&[Encoded]]) -> romaine::Result<Result<Vec<Answer>>> {
         let exclusive = match own.take() {
             Some(exclusive) => exclusive,
-            None => self.client().exclusive().await?,
+            // In a Cluster to the node that has the queue's slot: WAIT counts what its own connection wrote.
+            None => self.client().exclusive_for(self.queue.keys.key(Key::Jobs)).await?,
         };
         let mut answers = Vec::new();
         for jobs in calls {
@@ -149,7 +151,10 @@ impl Sender {
             }
         }
         let confirmed = self.confirmed(&exclusive).await?;
-        *own = Some(exclusive);
+        // Whom no replica follows any more may be a primary that was replaced: the next attempt asks anew who it is.
+        if confirmed.is_ok() {
+            *own = Some(exclusive);
+        }
         Ok(confirmed.map(|()| answers))
     }
 
@@ -162,8 +167,11 @@ impl Sender {
                 ((0, i64::from(replicas)), (0, got), timeout)
             }
             Durability::Fsynced { replicas, timeout } => {
-                let got = exclusive.waitaof(1, i64::from(replicas), millis(timeout)).await?;
-                ((1, i64::from(replicas)), got, timeout)
+                match exclusive.waitaof(1, i64::from(replicas), millis(timeout)).await {
+                    Ok(got) => ((1, i64::from(replicas)), got, timeout),
+                    Err(error) if has_no_file(&error) => return Ok(Err(no_file(error))),
+                    Err(error) => return Err(error),
+                }
             }
         };
         if got.0 >= asked.0 && got.1 >= asked.1 {
@@ -218,6 +226,16 @@ impl Sender {
     const fn limits(&self) -> (u64, u64) {
         (self.settings.jobs_max, self.settings.generation_keys_max)
     }
+}
+
+/// WAITAOF has nothing to wait for.
+fn has_no_file(error: &romaine::Error) -> bool {
+    error.server().is_some_and(|error| error.message().contains("appendonly is disabled"))
+}
+
+fn no_file(error: romaine::Error) -> Error {
+    let text = "accepted, but not on a disk: Durability::Fsynced needs `appendonly yes` at the server";
+    Error::new(ErrorKind::Unsupported, text).with_delivery(romaine::Delivery::Executed).with_source(error)
 }
 
 fn millis(time: Duration) -> i64 {

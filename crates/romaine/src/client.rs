@@ -184,7 +184,8 @@ impl Client {
         match &self.handle.servers {
             Servers::One(server) | Servers::Node { server, .. } => Ok(server.clone()),
             Servers::Fleet(fleet) if fleet.is_cluster() => Err(Error::usage(
-                "in a Cluster this is a matter of one node: use client.on(node), with a node of client.nodes()",
+                "in a Cluster this is a matter of one node: use client.exclusive_for(key), or client.on(node) with a node of \
+                 client.nodes()",
             )),
             Servers::Fleet(fleet) => fleet.primary_in_time(None, fleet.deadline(Patience::Default)).await,
         }
@@ -303,6 +304,37 @@ impl Client {
     /// When it cannot be made.
     pub async fn exclusive(&self) -> Result<Exclusive> {
         Exclusive::open(&self.one_server().await?).await
+    }
+
+    /// A connection of one's own to the server that holds `key`: in a Cluster the primary of its slot, with redirects
+    /// followed until a node says that the slot is its own; anywhere else the primary, as with
+    /// [`exclusive`](Self::exclusive). For what must go over the same connection as the write, as WAIT and WAITAOF must.
+    ///
+    /// The slot may move later: MOVED and READONLY are then errors of the calls on this connection, and another one is to
+    /// be asked for.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &romaine::Client) -> romaine::Result<()> {
+    /// use romaine::commands::*;
+    ///
+    /// let connection = client.exclusive_for("order:7").await?;
+    /// connection.set("order:7", "paid").await?;
+    /// let copies = connection.wait(1, 500).await?;
+    /// # let _ = copies;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When it cannot be made within the client's time-out.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what was opened.
+    pub async fn exclusive_for(&self, key: impl AsRef<[u8]>) -> Result<Exclusive> {
+        match &self.handle.servers {
+            Servers::Fleet(fleet) if fleet.is_cluster() => Exclusive::open_for(fleet, key.as_ref()).await,
+            Servers::One(_) | Servers::Fleet(_) | Servers::Node { .. } => self.exclusive().await,
+        }
     }
 
     /// Runs a Lua script by its digest, sending its text only when the server does not have it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use romaine_commands::{Command, Executor, FromValue, ToArgs, cmd};
-use romaine_proto::{Lane as WireLane, Link, Reconnect};
+use romaine_proto::{Lane as WireLane, Link, Reconnect, Trigger, retry, slot_of};
 
 use crate::call::{Call, Place, Target, ask};
 use crate::circuit::Patience;
@@ -11,7 +11,7 @@ use crate::clock;
 use crate::dedicated::Dedicated;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::Lane;
-use crate::fleet::{Elsewhere, common_slot};
+use crate::fleet::{Elsewhere, Fleet, common_slot};
 use crate::pipeline::{Pipeline, Replies};
 use crate::server::Server;
 use crate::transaction::{Outcome, Transaction};
@@ -27,6 +27,38 @@ impl Exclusive {
     pub(crate) async fn open(server: &Arc<Server>) -> Result<Self> {
         let dedicated = Dedicated::open(server, Lane::Exclusive, WireLane::Requests).await?;
         Ok(Self { server: server.clone(), dedicated })
+    }
+
+    /// To the node of a Cluster that has the slot of `key`, by that node's own word.
+    pub(crate) async fn open_for(fleet: &Arc<Fleet>, key: &[u8]) -> Result<Self> {
+        let deadline = fleet.deadline(Patience::Default);
+        for attempt in 0.. {
+            let server = fleet.primary_in_time(Some(slot_of(key)), deadline).await?;
+            let error = match Self::open(&server).await {
+                Ok(exclusive) => {
+                    let probe = cmd::<i64>("EXISTS").arg(key);
+                    let Err(error) = ask(exclusive.target(), probe, Patience::Until(deadline)).await else {
+                        return Ok(exclusive);
+                    };
+                    match error.server().map(|said| fleet.elsewhere(&server, said)) {
+                        // The slot is this node's: it is on its way and not gone, or the user may not ask for the key.
+                        Some(Elsewhere::No | Elsewhere::Asking(_)) => return Ok(exclusive),
+                        Some(Elsewhere::At(_) | Elsewhere::Later) if attempt >= fleet.common.config.redirects_max => {
+                            return Err(error);
+                        }
+                        Some(Elsewhere::At(_) | Elsewhere::Later) => error,
+                        None => lost(&server, error),
+                    }
+                }
+                Err(error) => lost(&server, error),
+            };
+            let until = clock::now() + retry::pause(attempt, &mut fastrand::Rng::new());
+            if fleet.common.is_closed() || deadline.is_some_and(|deadline| deadline <= until) {
+                return Err(error);
+            }
+            fleet.changed(until).await;
+        }
+        Err(Error::usage("a connection was tried too often"))
     }
 
     fn target(&self) -> Target<'_> {
@@ -54,6 +86,12 @@ impl<'a> Executor for &'a Exclusive {
     fn issue<C: Command>(self, command: C) -> Call<'a, C::Reply> {
         Call::new(self.target(), command.into_request(), Patience::Default)
     }
+}
+
+/// A node that was to have a slot could not be asked: another may have it by now.
+fn lost(server: &Arc<Server>, error: Error) -> Error {
+    server.trigger(Trigger::Reconnecting { attempts: 1 });
+    error
 }
 
 /// Runs `body` under WATCH until its transaction is executed or `body` fails.

@@ -19,6 +19,9 @@ const GATHER: Duration = Duration::from_millis(50);
 /// The shortest time between two attempts at a hub that does not serve.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// How long the whole of a hub of several servers is waited for before a part of it is tried.
+const ALL_OF_IT: Duration = Duration::from_secs(10);
+
 /// How often the ledger is tidied.
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -107,9 +110,22 @@ impl Presence {
                     }
                 }
             }
-            if health.changed().await.is_err() {
-                return Err(Error::new(ErrorKind::Unreachable, "the client was closed"));
+            match tokio::time::timeout(ALL_OF_IT, health.changed()).await {
+                Ok(Err(_closed)) => return Err(Error::new(ErrorKind::Unreachable, "the client was closed")),
+                Ok(Ok(())) => {}
+                // Of a Cluster the part that this edge needs may be there; of anything else the next call says no.
+                Err(_still_away) => return Ok(()),
             }
+        }
+    }
+
+    /// Before the next attempt at a hub that does not serve: until it is connected again, but not for ever. A Cluster
+    /// counts as connected when all of it is, and this edge needs one of its nodes only.
+    async fn pause(&self) -> Result<()> {
+        tokio::time::sleep(PAUSE).await;
+        match tokio::time::timeout(ALL_OF_IT, self.client.connected()).await {
+            Ok(Err(_closed)) => Err(Error::new(ErrorKind::Unreachable, "the client was closed")),
+            Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
 
@@ -131,10 +147,7 @@ impl Presence {
                     } else {
                         tracing::error!(error = error.full(), "no sign of life could be given");
                     }
-                    tokio::time::sleep(PAUSE).await;
-                    if self.client.connected().await.is_err() {
-                        return Err(Error::new(ErrorKind::Unreachable, "the client was closed"));
-                    }
+                    self.pause().await?;
                     continue;
                 }
             }
@@ -185,10 +198,7 @@ impl Presence {
                     return Err(error);
                 }
                 tracing::debug!(error = error.full(), "events are kept until the hub takes them");
-                tokio::time::sleep(PAUSE).await;
-                if self.client.connected().await.is_err() {
-                    return Err(Error::new(ErrorKind::Unreachable, "the client was closed"));
-                }
+                self.pause().await?;
                 continue;
             }
             tokio::select! {

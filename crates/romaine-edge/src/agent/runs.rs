@@ -52,14 +52,19 @@ impl Shared {
     }
 
     async fn open(self: &Arc<Self>, job: &Job) -> Result<Opened> {
-        let key = format!("{}@{}", job.id(), job.enqueued_ms());
+        let facts = Facts::new(job.id(), job.kind(), job.payload(), self.settings.repeat);
+        // A wish is the same wherever its job comes from: a hub that lost the job is given it again.
+        let key = match facts.as_ref().map(|facts| &facts.deploy) {
+            Ok(Some(deploy)) => format!("{}@{}", job.id(), deploy.image),
+            Ok(None) | Err(_) => format!("{}@{}", job.id(), job.enqueued_ms()),
+        };
         let _one_at_a_time = self.opening.lock().await;
         if let Some(run) = lock(&self.runs).get(&key) {
             return Ok(Opened::Run(run.clone()));
         }
         let token = i64::try_from(job.token().number).unwrap_or(i64::MAX);
         let entry = Entry { job: key.clone(), kind: job.kind().to_owned(), token, attempt: job.attempt() };
-        let mut facts = match Facts::new(job.id(), job.kind(), job.payload(), self.settings.repeat) {
+        let mut facts = match facts {
             Ok(facts) => facts,
             Err(why) => return self.give_up(&entry, None, Verdict::Failed, why, clock::wall_ms()).await,
         };

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use romaine::Client;
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use romaine::{Client, Event, EventStream};
 use romaine_queue::{NewJob, Queue};
 
 use crate::agent::presence::DEPLOY_ATTEMPTS;
@@ -43,6 +43,10 @@ pub enum Watched {
 #[derive(Debug, Default)]
 struct Memory {
     engine: Option<Engine>,
+    /// How many steps of it were written down.
+    steps: u64,
+    /// What edges were told may be lost: they are told again.
+    tell_again: bool,
     told_until: Option<String>,
     following: Option<String>,
     is_waiting: bool,
@@ -63,20 +67,21 @@ pub async fn drive(
     tell: &mut (dyn FnMut(Watched) + Send),
 ) -> Result<Stage> {
     let name = format!("{:016x}", fastrand::u64(..));
+    let mut events = client.events();
     let mut memory = Memory::default();
     loop {
-        match tick(client, id, &name, &mut memory, tell).await {
-            Ok(stage) => {
-                memory.is_waiting = false;
-                if stage.is_over() || (stop_when_paused && stage == Stage::Paused) {
-                    store::unlead(client, id, &name).await?;
-                    tell_story(client, id, &mut memory, tell).await?;
-                    return Ok(stage);
-                }
-            }
+        if failed_over(&mut events) {
+            // What was written to a primary last may be lost with it.
+            memory.engine = None;
+            memory.tell_again = true;
+        }
+        match turn(client, id, &name, &mut memory, stop_when_paused, tell).await {
+            Ok(Some(stage)) => return Ok(stage),
+            Ok(None) => memory.is_waiting = false,
             Err(error) if error.kind() == ErrorKind::Unreachable => {
                 // What of the last step was written down is not known: it is read again.
                 memory.engine = None;
+                memory.tell_again = true;
                 if !memory.is_waiting {
                     tell(Watched::Waiting(error.full()));
                     memory.is_waiting = true;
@@ -86,6 +91,34 @@ pub async fn drive(
         }
         tokio::time::sleep(TICK).await;
     }
+}
+
+/// Whether a server of the hub was replaced by another since the last look.
+fn failed_over(events: &mut EventStream) -> bool {
+    let mut seen = false;
+    while let Some(Some(event)) = events.next().now_or_never() {
+        seen |= matches!(event, Event::Failover { .. });
+    }
+    seen
+}
+
+/// A tick, and the end if it was the last one.
+async fn turn(
+    client: &Client,
+    id: &str,
+    name: &str,
+    memory: &mut Memory,
+    stop_when_paused: bool,
+    tell: &mut (dyn FnMut(Watched) + Send),
+) -> Result<Option<Stage>> {
+    let stage = tick(client, id, name, memory, tell).await?;
+    let is_last = stage.is_over() || (stop_when_paused && stage == Stage::Paused);
+    if !is_last {
+        return Ok(None);
+    }
+    store::unlead(client, id, name).await?;
+    tell_story(client, id, memory, tell).await?;
+    Ok(Some(stage))
 }
 
 async fn tick(
@@ -102,6 +135,7 @@ async fn tick(
         if loaded.engine.progress.stage.is_over() {
             return Ok(loaded.engine.progress.stage);
         }
+        memory.steps = loaded.steps;
         memory.engine = Some(loaded.engine);
     }
     match store::lead(client, id, name, LEASE).await? {
@@ -118,14 +152,22 @@ async fn tick(
         Lead::Ours { now_ms, order, is_new } => {
             if is_new {
                 // Another driver may have got further than what was read before the lead was ours.
-                memory.engine = Some(store::load(client, id).await?.ok_or_else(unknown)?.engine);
+                let loaded = store::load(client, id).await?.ok_or_else(unknown)?;
+                memory.steps = loaded.steps;
+                memory.engine = Some(loaded.engine);
+                // The hub may have lost what the driver before told them last.
+                memory.tell_again = true;
                 if memory.following.take().is_some() {
                     tell(Watched::Leading);
                 }
             }
             let Some(engine) = memory.engine.as_mut() else { return Ok(Stage::Running) };
-            if !step(client, name, engine, order, now_ms).await? {
+            if std::mem::take(&mut memory.tell_again) {
+                engine.tell_again();
+            }
+            if !step(client, (name, &mut memory.steps), engine, order, now_ms).await? {
                 memory.engine = None;
+                memory.tell_again = true;
                 return Ok(Stage::Running);
             }
             Ok(engine.progress.stage)
@@ -133,17 +175,25 @@ async fn tick(
     }
 }
 
-/// Looks, decides, writes down, tells the edges, writes that down. False when somebody else leads by now.
-async fn step(client: &Client, name: &str, engine: &mut Engine, order: Option<Order>, now_ms: i64) -> Result<bool> {
+/// Looks, decides, writes down, tells the edges, writes that down. False when somebody else leads by now, or the hub has
+/// lost a step.
+async fn step(
+    client: &Client,
+    (name, steps): (&str, &mut u64),
+    engine: &mut Engine,
+    order: Option<Order>,
+    now_ms: i64,
+) -> Result<bool> {
     let watched: Vec<String> = engine.watched().cloned().collect();
     let seen = look(client, watched, now_ms).await?;
     let before = engine.clone();
     let story = engine.step(&seen, order, now_ms);
     if *engine != before || order.is_some() {
         let changed = changed(&before, engine);
-        if !store::save(client, name, engine, &changed, order, &story).await? {
+        if !store::save(client, (name, *steps), engine, &changed, order, &story).await? {
             return Ok(false);
         }
+        *steps += 1;
     }
     let undelivered = engine.undelivered();
     if undelivered.is_empty() {
@@ -152,7 +202,9 @@ async fn step(client: &Client, name: &str, engine: &mut Engine, order: Option<Or
     let before = engine.clone();
     let story = deliver(client, engine, undelivered, now_ms).await?;
     let changed = changed(&before, engine);
-    store::save(client, name, engine, &changed, None, &story).await
+    let saved = store::save(client, (name, *steps), engine, &changed, None, &story).await?;
+    *steps += u64::from(saved);
+    Ok(saved)
 }
 
 fn changed(before: &Engine, after: &Engine) -> Vec<String> {
@@ -216,7 +268,7 @@ async fn deliver(
     for (id, superseded) in told {
         let Some(target) = engine.targets.get_mut(&id) else { continue };
         target.delivered = true;
-        if superseded {
+        if superseded && target.phase != Phase::Done {
             target.phase = Phase::Superseded;
             target.since_ms = now_ms;
             target.note = Some("something newer is wanted of it".to_owned());

@@ -83,18 +83,23 @@ impl Engine {
             .map(|(id, _)| id)
     }
 
+    /// What edges were told may be lost. To be told twice does no harm: what is wanted has a generation.
+    pub(crate) fn tell_again(&mut self) {
+        for target in self.targets.values_mut() {
+            target.delivered = false;
+        }
+    }
+
     /// Edges that must be told what is wanted of them, with the image and its generation.
     pub(crate) fn undelivered(&self) -> Vec<(String, Image, u64, record::Reason)> {
         let all = self.targets.iter().filter(|(_, target)| !target.delivered);
         all.filter_map(|(id, target)| match target.phase {
-            Phase::Sent | Phase::Away => {
+            Phase::Sent | Phase::Running | Phase::Away | Phase::Done => {
                 Some((id.clone(), self.plan.image.clone(), self.plan.generation, record::Reason::Rollout))
             }
             Phase::Reverting => Some((id.clone(), target.previous.clone()?, self.plan.back, record::Reason::Rollback)),
             Phase::Pending
-            | Phase::Running
             | Phase::Skipped
-            | Phase::Done
             | Phase::Failed
             | Phase::TimedOut
             | Phase::Superseded

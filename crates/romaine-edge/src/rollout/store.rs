@@ -73,6 +73,8 @@ pub(crate) async fn names(client: &Client) -> Result<Vec<String>> {
 #[derive(Debug, Clone)]
 pub(crate) struct Loaded {
     pub(crate) engine: Engine,
+    /// How many steps were written down.
+    pub(crate) steps: u64,
     pub(crate) order: Option<Order>,
     pub(crate) driver: Option<(String, i64)>,
 }
@@ -88,6 +90,7 @@ pub(crate) async fn load(client: &Client, id: &str) -> Result<Option<Loaded>> {
     let until = fields.get("driver_until").and_then(|until| until.parse().ok()).unwrap_or(0);
     Ok(Some(Loaded {
         engine: Engine { plan: read::<Plan>(plan)?, progress, targets },
+        steps: fields.get("steps").and_then(|steps| steps.parse().ok()).unwrap_or(0),
         order: fields.get("order").and_then(|order| order_of(order)),
         driver: fields.get("driver").map(|driver| (driver.clone(), until)),
     }))
@@ -144,10 +147,10 @@ pub(crate) async fn unlead(client: &Client, id: &str, name: &str) -> Result<()> 
     Ok(())
 }
 
-/// Writes a step down; false when somebody else leads by now.
+/// Writes a step down after `steps` others; false when somebody else leads by now, or the hub lost one of those.
 pub(crate) async fn save(
     client: &Client,
-    name: &str,
+    (name, steps): (&str, u64),
     engine: &Engine,
     changed: &[String],
     carried_out: Option<Order>,
@@ -155,6 +158,7 @@ pub(crate) async fn save(
 ) -> Result<bool> {
     let mut arguments = vec![
         name.to_owned(),
+        steps.to_string(),
         json(&engine.progress)?,
         carried_out.map_or("", order_name).to_owned(),
         changed.len().to_string(),

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod cluster_builder;
+mod deployment;
 mod migration;
 mod node_view;
 mod replicated;
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 
 pub use cluster::{Cluster, FailoverKind};
 pub use cluster_builder::ClusterBuilder;
+pub use deployment::Deployment;
 pub use migration::Migration;
 pub use node_view::NodeView;
 pub use replicated::{Replicated, ReplicatedBuilder};

@@ -3,6 +3,7 @@
 mod alone;
 mod random;
 mod reference;
+mod whole;
 
 use bytes::Bytes;
 use romaine::{Client, Value};
@@ -48,6 +49,11 @@ impl Bench {
 
     /// Runs a script with the test's clock.
     pub(crate) async fn run(&self, script: &Lua, arguments: &[Bytes]) -> Value {
+        self.attempt(script, arguments).await.unwrap_or_else(|error| panic!("{}: {error:?}", script.name()))
+    }
+
+    /// The same where it may fail.
+    pub(crate) async fn attempt(&self, script: &Lua, arguments: &[Bytes]) -> romaine::Result<Value> {
         let script = script.with_text(|text| {
             assert!(text.contains(REAL) || !text.contains("clock()"), "{} has another clock", script.name());
             let text = text.replace(REAL, SET);
@@ -57,7 +63,7 @@ impl Bench {
         let on = On::Shared(&self.client);
         let add =
             |command| arguments.iter().fold(command, |command: romaine::Cmd<Value>, argument| command.arg(argument));
-        script.run(on, &self.keys, None, add).await.unwrap_or_else(|error| panic!("{}: {error}", script.name()))
+        script.run(on, &self.keys, None, add).await
     }
 
     pub(crate) async fn enqueue(&self, jobs: Vec<NewJob>) -> Vec<Value> {
@@ -81,7 +87,7 @@ impl Bench {
             arguments.extend(words(&[op, id, state, unique, &delay.to_string(), "because"]));
         }
         let answer = elements(self.run(&scripts::TURN, &arguments).await);
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let text = |value: &Value| String::from_utf8_lossy(value.as_bytes().unwrap()).into_owned();
         let claims = elements(answer[4].clone());
         Turned {
             next_in: answer[1].as_integer().unwrap(),

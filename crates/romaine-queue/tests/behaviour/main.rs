@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what fails here has failed the test")]
 
+mod failovers;
 mod faults;
 mod features;
+mod lab;
 mod producer;
 mod refusals;
 mod support;
+mod topologies;
 mod watching;
 mod worker;

@@ -41,7 +41,15 @@ pub(crate) struct Runs(Arc<Mutex<BTreeMap<String, usize>>>);
 
 impl Runs {
     pub(crate) fn note(&self, job: &Job) {
-        *self.0.lock().unwrap().entry(job.id().to_owned()).or_default() += 1;
+        self.note_id(job.id());
+    }
+
+    pub(crate) fn note_id(&self, id: &str) {
+        *self.0.lock().unwrap().entry(id.to_owned()).or_default() += 1;
+    }
+
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.0.lock().unwrap().keys().cloned().collect()
     }
 
     /// How many different jobs.
@@ -83,7 +91,12 @@ pub(crate) fn short(worker: WorkerBuilder) -> WorkerBuilder {
 
 /// Waits until nothing is left to be done.
 pub(crate) async fn until_empty(queue: &Queue) {
-    let empty = eventually(PATIENCE, "the queue to be empty", async || {
+    until_empty_within(PATIENCE, queue).await;
+}
+
+/// The same, where leases that last have to run out first.
+pub(crate) async fn until_empty_within(patience: Duration, queue: &Queue) {
+    let empty = eventually(patience, "the queue to be empty", async || {
         queue.status().await.is_ok_and(|status| status.is_empty())
     });
     if let Err(error) = empty.await {

@@ -6,6 +6,7 @@ mod cluster_blocking;
 mod cluster_failover;
 mod cluster_lab;
 mod cluster_names;
+mod cluster_own;
 mod cluster_pubsub;
 mod cluster_redirects;
 mod cluster_refresh;
