@@ -1,6 +1,7 @@
 //! A simulated edge: the connections, the worker and the heartbeat of an agent, with a handler of our own instead of a
 //! process, and without a ledger.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -13,7 +14,8 @@ use tokio::task::JoinSet;
 /// The agent's default.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-const BEAT: &str = include_str!("../../../crates/romaine-edge/scripts/beat.lua");
+static BEAT: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("../../../crates/romaine-edge/scripts/beat.lua")));
 
 /// Edges that connect at the same time.
 const TOGETHER: usize = 100;
@@ -85,7 +87,6 @@ pub(crate) async fn start<H: Handler + Clone>(
 
 /// The heartbeat, with the fields an agent reports.
 async fn beat(client: Client, id: EdgeId) {
-    let script = Script::new(BEAT);
     let keys = [format!("edge:{{edge:{id}}}:session"), format!("edge:{{edge:{id}}}:state")];
     let nonce = format!("{:016x}", fastrand::u64(..));
     let lease = (HEARTBEAT * 3).as_millis().to_string();
@@ -131,7 +132,7 @@ async fn beat(client: Client, id: EdgeId) {
     tokio::time::sleep(HEARTBEAT.mul_f64(fastrand::f64())).await;
     loop {
         // An edge whose hub is away goes on.
-        let _beaten: romaine::Result<Value> = client.script(&script, &keys[..], &arguments[..]).await;
+        let _beaten: romaine::Result<Value> = client.script(&BEAT, &keys[..], &arguments[..]).await;
         tokio::time::sleep(HEARTBEAT.mul_f64(0.95 + 0.1 * fastrand::f64())).await;
     }
 }

@@ -7,7 +7,8 @@ use romaine_commands::Spec;
 /// A histogram of durations from 1 µs to about an hour: eight buckets for each doubling, so a quantile is right to 12 %.
 #[derive(Debug, Clone)]
 pub struct Histogram {
-    counts: Box<[u64; BUCKETS]>,
+    /// A row for each doubling, made with its first count: most commands take much the same time, so most rows stay empty.
+    rows: [Option<Box<[u64; SUBS_LEN]>>; ROWS],
     count: u64,
     sum_micros: u64,
     max_micros: u64,
@@ -15,11 +16,13 @@ pub struct Histogram {
 
 const SUB_BITS: u32 = 3;
 const SUBS: u64 = 1 << SUB_BITS;
-const BUCKETS: usize = 33 << SUB_BITS;
+const SUBS_LEN: usize = 1 << SUB_BITS;
+const ROWS: usize = 33;
+const BUCKETS: usize = ROWS << SUB_BITS;
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { counts: Box::new([0; BUCKETS]), count: 0, sum_micros: 0, max_micros: 0 }
+        Self { rows: [const { None }; ROWS], count: 0, sum_micros: 0, max_micros: 0 }
     }
 }
 
@@ -28,15 +31,19 @@ impl Histogram {
     pub(crate) fn record(&mut self, duration: Duration) {
         // Not as_micros(): its 128-bit division is felt at two million replies a second.
         let micros = duration.as_secs().saturating_mul(1_000_000) + u64::from(duration.subsec_micros());
-        self.counts[bucket(micros)] += 1;
+        let bucket = bucket(micros);
+        self.rows[bucket >> SUB_BITS].get_or_insert_default()[bucket % SUBS_LEN] += 1;
         self.count += 1;
         self.sum_micros = self.sum_micros.saturating_add(micros);
         self.max_micros = self.max_micros.max(micros);
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (count, more) in self.counts.iter_mut().zip(other.counts.iter()) {
-            *count += more;
+        for (row, others) in self.rows.iter_mut().zip(&other.rows) {
+            let Some(others) = others else { continue };
+            for (count, more) in row.get_or_insert_default().iter_mut().zip(others.iter()) {
+                *count += more;
+            }
         }
         self.count += other.count;
         self.sum_micros = self.sum_micros.saturating_add(other.sum_micros);
@@ -73,7 +80,8 @@ impl Histogram {
         )]
         let rank = (q.clamp(0.0, 1.0) * self.count as f64).ceil() as u64;
         let mut seen = 0;
-        for (index, count) in self.counts.iter().enumerate() {
+        let counts = self.rows.iter().flat_map(|row| row.as_deref().copied().unwrap_or_default());
+        for (index, count) in counts.enumerate() {
             seen += count;
             if seen >= rank.max(1) {
                 return Duration::from_micros(upper_end(index).min(self.max_micros));
@@ -131,12 +139,7 @@ impl Latencies {
     }
 
     pub(crate) fn snapshot(&self) -> Vec<(&'static str, Histogram)> {
-        self.by_index
-            .iter()
-            .flatten()
-            .chain(&self.unlisted)
-            .map(|row| (row.0, row.1.clone()))
-            .collect()
+        self.by_index.iter().flatten().chain(&self.unlisted).map(|row| (row.0, row.1.clone())).collect()
     }
 }
 
