@@ -22,9 +22,16 @@ const TOGETHER: usize = 100;
 
 /// One of them. It ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Edge {
+struct Edge {
+    number: usize,
     client: Client,
     worker: Worker,
+}
+
+/// Some of them, and the one task that beats for them all: in an agent the heartbeat is no task of its own either.
+#[derive(Debug)]
+pub(crate) struct Edges {
+    edges: Vec<Edge>,
     _beats: JoinSet<()>,
 }
 
@@ -39,19 +46,24 @@ impl Edge {
             .lease(HEARTBEAT * 2)
             .block(BLOCK)
             .start()?;
-        let mut beats = JoinSet::new();
-        beats.spawn(beat(client.clone(), id));
-        Ok(Self { client, worker, _beats: beats })
+        Ok(Self { number, client, worker })
     }
 
     /// Whether it has waited for its bell yet.
-    pub(crate) fn has_waited(&self) -> bool {
+    fn has_waited(&self) -> bool {
         self.worker.stats().waits > 0
     }
 
     /// Connections it has lost.
-    pub(crate) fn reconnects(&self) -> u64 {
+    fn reconnects(&self) -> u64 {
         self.client.health().borrow().connections.saturating_sub(1)
+    }
+}
+
+impl Edges {
+    /// Connections that were lost.
+    pub(crate) fn reconnects(&self) -> u64 {
+        self.edges.iter().map(Edge::reconnects).sum()
     }
 }
 
@@ -61,11 +73,7 @@ pub(crate) fn id(number: usize) -> String {
 }
 
 /// Starts edges of these numbers and waits until each waits for its bell.
-pub(crate) async fn start<H: Handler + Clone>(
-    url: &str,
-    numbers: std::ops::Range<usize>,
-    handler: H,
-) -> Result<Vec<Edge>> {
+pub(crate) async fn start<H: Handler + Clone>(url: &str, numbers: std::ops::Range<usize>, handler: H) -> Result<Edges> {
     let (mut starting, mut edges) = (JoinSet::new(), Vec::with_capacity(numbers.len()));
     for number in numbers {
         if starting.len() >= TOGETHER
@@ -82,13 +90,29 @@ pub(crate) async fn start<H: Handler + Clone>(
     while !edges.iter().all(Edge::has_waited) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    Ok(edges)
+    let hearts = edges.iter().map(|edge| (edge.client.clone(), edge.number)).collect();
+    let mut beats = JoinSet::new();
+    beats.spawn(beat(hearts));
+    Ok(Edges { edges, _beats: beats })
 }
 
-/// The heartbeat, with the fields an agent reports.
-async fn beat(client: Client, id: EdgeId) {
+/// The heartbeats of all, each every 30 s, spread over that time, with the fields an agent reports.
+async fn beat(hearts: Vec<(Client, usize)>) {
+    let pause = HEARTBEAT / u32::try_from(hearts.len().max(1)).unwrap_or(u32::MAX);
+    let mut ticks = tokio::time::interval(pause);
+    loop {
+        for (client, number) in &hearts {
+            ticks.tick().await;
+            // An edge whose hub is away goes on.
+            let _beaten: romaine::Result<Value> = beat_once(client, *number).await;
+        }
+    }
+}
+
+async fn beat_once(client: &Client, number: usize) -> romaine::Result<Value> {
+    let id = id(number);
     let keys = [format!("edge:{{edge:{id}}}:session"), format!("edge:{{edge:{id}}}:state")];
-    let nonce = format!("{:016x}", fastrand::u64(..));
+    let nonce = format!("{number:016x}");
     let lease = (HEARTBEAT * 3).as_millis().to_string();
     let arguments = [
         nonce.as_str(),
@@ -128,11 +152,5 @@ async fn beat(client: Client, id: EdgeId) {
         "reconnects",
         "0",
     ];
-    // Not all at once.
-    tokio::time::sleep(HEARTBEAT.mul_f64(fastrand::f64())).await;
-    loop {
-        // An edge whose hub is away goes on.
-        let _beaten: romaine::Result<Value> = client.script(&BEAT, &keys[..], &arguments[..]).await;
-        tokio::time::sleep(HEARTBEAT.mul_f64(0.95 + 0.1 * fastrand::f64())).await;
-    }
+    client.script(&BEAT, &keys[..], &arguments[..]).await
 }

@@ -60,7 +60,7 @@ pub(crate) async fn measure(is_quick: bool, report: &mut Report) -> Result<()> {
         times.push(crate::number(now.saturating_sub(pushed)) / 1e6);
     }
     times.sort_by(f64::total_cmp);
-    let reconnects: u64 = edges.iter().map(edge::Edge::reconnects).sum();
+    let reconnects = edges.reconnects();
     let at = |permille: usize| times.get((times.len() * permille / 1_000).min(times.len() - 1)).copied();
     let p99 = at(990).context("nothing was measured")?;
     let details = json!({

@@ -41,7 +41,7 @@ pub(crate) async fn measure(is_quick: bool, wanted: usize, report: &mut Report) 
     let weighed = crate::number(u64::try_from((count - FIRST) * CONNECTIONS)?);
     let each = crate::number(ours_after.saturating_sub(ours_before)) / weighed;
     let per_client = crate::number(after.memory.saturating_sub(empty.memory)) / crate::number(connections.max(1));
-    let reconnects: u64 = first.iter().chain(&others).map(edge::Edge::reconnects).sum();
+    let reconnects = first.reconnects() + others.reconnects();
     let server_resident = process::resident(server.pid())?;
     let details = json!({
         "edges": count, "edges_wanted": wanted, "open_files_limit": process::open_files(),

@@ -55,7 +55,7 @@ pub(crate) struct Server {
     pub(crate) common: Arc<Common>,
     pub(crate) part: Part,
     /// The client's settings, with this server's own address.
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     /// The same as in `config`, shared by every connection's watchdog.
     pub(crate) liveness: Arc<Liveness>,
     pub(crate) node: Arc<str>,
@@ -121,7 +121,7 @@ impl New {
 }
 
 impl Server {
-    pub(crate) fn new(common: Arc<Common>, config: Config, part: Part, role: Role) -> Arc<Self> {
+    pub(crate) fn new(common: Arc<Common>, config: Arc<Config>, part: Part, role: Role) -> Arc<Self> {
         let liveness = Arc::new(config.liveness.clone());
         let hub = Arc::new(Hub::new(matches!(part, Part::Member(_)) && role != Role::Any));
         let fail = config.offline == Offline::Fail;
