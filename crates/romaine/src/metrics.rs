@@ -110,6 +110,8 @@ fn upper_end(index: usize) -> u64 {
 /// Latencies by command, recorded where replies are matched.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies {
+    /// Of the commands from this index on: who calls one command only has one row.
+    first: usize,
     /// Boxed with its name: most rows stay empty, and take eight bytes each.
     by_index: Vec<Option<Box<(&'static str, Histogram)>>>,
     /// A handful at most: names of rows that are not in the table are constants of this crate.
@@ -130,12 +132,30 @@ impl Latencies {
             return;
         }
         let index = usize::from(spec.index);
-        if index >= self.by_index.len() {
-            self.by_index.reserve_exact(index + 1 - self.by_index.len());
-            self.by_index.resize_with(index + 1, || None);
+        let mut at = index.wrapping_sub(self.first);
+        if at >= self.by_index.len() {
+            at = self.make_row(index);
         }
-        let row = self.by_index[index].get_or_insert_with(|| Box::new((spec.name, Histogram::default())));
+        let row = self.by_index[at].get_or_insert_with(|| Box::new((spec.name, Histogram::default())));
         row.1.record(latency);
+    }
+
+    /// A row for the command of this index; answers where it is.
+    #[cold]
+    fn make_row(&mut self, index: usize) -> usize {
+        if self.by_index.is_empty() {
+            self.first = index;
+        }
+        if let Some(fewer) = self.first.checked_sub(index) {
+            self.by_index.splice(0..0, std::iter::repeat_with(|| None).take(fewer));
+            self.first = index;
+        }
+        let at = index - self.first;
+        if at >= self.by_index.len() {
+            self.by_index.reserve_exact(at + 1 - self.by_index.len());
+            self.by_index.resize_with(at + 1, || None);
+        }
+        at
     }
 
     pub(crate) fn snapshot(&self) -> Vec<(&'static str, Histogram)> {
@@ -251,6 +271,20 @@ mod tests {
             assert!(index == 0 || micros >= upper_end(index - 1), "{micros} in {index}");
         }
         assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn each_command_has_a_row_of_its_own_in_whatever_order_they_come() {
+        let spec = |index, name| &*Box::leak(Box::new(Spec { index, name, ..Spec::UNLISTED }));
+        let mut latencies = Latencies::default();
+        for (index, name, times) in [(50, "a", 1), (90, "b", 2), (7, "c", 3), (50, "a", 4), (8, "d", 5)] {
+            for _ in 0..times {
+                latencies.record(spec(index, name), Duration::from_micros(1));
+            }
+        }
+        let counts: Vec<_> =
+            latencies.snapshot().into_iter().map(|(name, histogram)| (name, histogram.count())).collect();
+        assert_eq!(counts, [("c", 3), ("d", 5), ("a", 5), ("b", 2)]);
     }
 
     #[test]
