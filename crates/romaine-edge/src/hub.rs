@@ -32,8 +32,8 @@ pub(crate) struct Speaker {
 /// What a sign of life is answered.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// We speak for the edge; what is wanted of it.
-    Ours { wanted: Option<Deploy> },
+    /// We speak for the edge.
+    Ours,
     /// Somebody else does.
     Taken(Holder),
 }
@@ -57,13 +57,9 @@ pub(crate) async fn beat(client: &Client, id: &EdgeId, speaker: &Speaker, report
         arguments.push(name.to_owned());
         arguments.push(value);
     }
-    let giving = client.script::<Value>(&BEAT, &keys[..], &arguments[..]);
-    let (answer, wanted) = tokio::join!(giving, wanted(client, id));
+    let answer = client.script::<Value>(&BEAT, &keys[..], &arguments[..]).await?;
     let nonsense = || Error::record("the hub's answer to a heartbeat makes no sense");
-    match read_beat(&answer?).ok_or_else(nonsense)? {
-        None => wanted.map(|wanted| Answer::Ours { wanted }),
-        Some(holder) => Ok(Answer::Taken(holder)),
-    }
+    Ok(read_beat(&answer).ok_or_else(nonsense)?.map_or(Answer::Ours, Answer::Taken))
 }
 
 /// Who speaks for the edge, if it is not we.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -19,7 +19,7 @@ const DIALS: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Common {
     /// As the user gave them. A server has settings of its own, with its own address.
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) events: EventBus,
     pub(crate) health: watch::Sender<Health>,
     /// Blocking commands under way.
@@ -42,7 +42,7 @@ impl Common {
             closed: AtomicBool::new(false),
             tasks: Mutex::default(),
             runtime,
-            config,
+            config: Arc::new(config),
         }
     }
 

@@ -7,7 +7,8 @@ use romaine_commands::Spec;
 /// A histogram of durations from 1 µs to about an hour: eight buckets for each doubling, so a quantile is right to 12 %.
 #[derive(Debug, Clone)]
 pub struct Histogram {
-    counts: Box<[u64; BUCKETS]>,
+    /// A row for each doubling, made with its first count: most commands take much the same time, so most rows stay empty.
+    rows: [Option<Box<[u64; SUBS_LEN]>>; ROWS],
     count: u64,
     sum_micros: u64,
     max_micros: u64,
@@ -15,11 +16,13 @@ pub struct Histogram {
 
 const SUB_BITS: u32 = 3;
 const SUBS: u64 = 1 << SUB_BITS;
-const BUCKETS: usize = 33 << SUB_BITS;
+const SUBS_LEN: usize = 1 << SUB_BITS;
+const ROWS: usize = 33;
+const BUCKETS: usize = ROWS << SUB_BITS;
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { counts: Box::new([0; BUCKETS]), count: 0, sum_micros: 0, max_micros: 0 }
+        Self { rows: [const { None }; ROWS], count: 0, sum_micros: 0, max_micros: 0 }
     }
 }
 
@@ -28,15 +31,19 @@ impl Histogram {
     pub(crate) fn record(&mut self, duration: Duration) {
         // Not as_micros(): its 128-bit division is felt at two million replies a second.
         let micros = duration.as_secs().saturating_mul(1_000_000) + u64::from(duration.subsec_micros());
-        self.counts[bucket(micros)] += 1;
+        let bucket = bucket(micros);
+        self.rows[bucket >> SUB_BITS].get_or_insert_default()[bucket % SUBS_LEN] += 1;
         self.count += 1;
         self.sum_micros = self.sum_micros.saturating_add(micros);
         self.max_micros = self.max_micros.max(micros);
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (count, more) in self.counts.iter_mut().zip(other.counts.iter()) {
-            *count += more;
+        for (row, others) in self.rows.iter_mut().zip(&other.rows) {
+            let Some(others) = others else { continue };
+            for (count, more) in row.get_or_insert_default().iter_mut().zip(others.iter()) {
+                *count += more;
+            }
         }
         self.count += other.count;
         self.sum_micros = self.sum_micros.saturating_add(other.sum_micros);
@@ -73,7 +80,8 @@ impl Histogram {
         )]
         let rank = (q.clamp(0.0, 1.0) * self.count as f64).ceil() as u64;
         let mut seen = 0;
-        for (index, count) in self.counts.iter().enumerate() {
+        let counts = self.rows.iter().flat_map(|row| row.as_deref().copied().unwrap_or_default());
+        for (index, count) in counts.enumerate() {
             seen += count;
             if seen >= rank.max(1) {
                 return Duration::from_micros(upper_end(index).min(self.max_micros));
@@ -102,9 +110,12 @@ fn upper_end(index: usize) -> u64 {
 /// Latencies by command, recorded where replies are matched.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies {
-    by_index: Vec<Option<(&'static str, Box<Histogram>)>>,
+    /// Of the commands from this index on: who calls one command only has one row.
+    first: usize,
+    /// Boxed with its name: most rows stay empty, and take eight bytes each.
+    by_index: Vec<Option<Box<(&'static str, Histogram)>>>,
     /// A handful at most: names of rows that are not in the table are constants of this crate.
-    unlisted: Vec<(&'static str, Box<Histogram>)>,
+    unlisted: Vec<(&'static str, Histogram)>,
 }
 
 impl Latencies {
@@ -112,29 +123,43 @@ impl Latencies {
     pub(crate) fn record(&mut self, spec: &'static Spec, latency: Duration) {
         // What is not in the table shares row 0: raw commands and pipelines, told apart by name there.
         if spec.index == 0 {
-            let known = self.unlisted.iter().position(|(name, _)| *name == spec.name);
+            let known = self.unlisted.iter().position(|row| row.0 == spec.name);
             let at = known.unwrap_or_else(|| {
-                self.unlisted.push((spec.name, Box::default()));
+                self.unlisted.push((spec.name, Histogram::default()));
                 self.unlisted.len() - 1
             });
             self.unlisted[at].1.record(latency);
             return;
         }
         let index = usize::from(spec.index);
-        if index >= self.by_index.len() {
-            self.by_index.resize_with(index + 1, || None);
+        let mut at = index.wrapping_sub(self.first);
+        if at >= self.by_index.len() {
+            at = self.make_row(index);
         }
-        let (_, histogram) = self.by_index[index].get_or_insert_with(|| (spec.name, Box::default()));
-        histogram.record(latency);
+        let row = self.by_index[at].get_or_insert_with(|| Box::new((spec.name, Histogram::default())));
+        row.1.record(latency);
+    }
+
+    /// A row for the command of this index; answers where it is.
+    #[cold]
+    fn make_row(&mut self, index: usize) -> usize {
+        if self.by_index.is_empty() {
+            self.first = index;
+        }
+        if let Some(fewer) = self.first.checked_sub(index) {
+            self.by_index.splice(0..0, std::iter::repeat_with(|| None).take(fewer));
+            self.first = index;
+        }
+        let at = index - self.first;
+        if at >= self.by_index.len() {
+            self.by_index.reserve_exact(at + 1 - self.by_index.len());
+            self.by_index.resize_with(at + 1, || None);
+        }
+        at
     }
 
     pub(crate) fn snapshot(&self) -> Vec<(&'static str, Histogram)> {
-        self.by_index
-            .iter()
-            .flatten()
-            .chain(&self.unlisted)
-            .map(|(name, histogram)| (*name, (**histogram).clone()))
-            .collect()
+        self.by_index.iter().flatten().map(Box::as_ref).chain(&self.unlisted).cloned().collect()
     }
 }
 
@@ -246,6 +271,20 @@ mod tests {
             assert!(index == 0 || micros >= upper_end(index - 1), "{micros} in {index}");
         }
         assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn each_command_has_a_row_of_its_own_in_whatever_order_they_come() {
+        let spec = |index, name| &*Box::leak(Box::new(Spec { index, name, ..Spec::UNLISTED }));
+        let mut latencies = Latencies::default();
+        for (index, name, times) in [(50, "a", 1), (90, "b", 2), (7, "c", 3), (50, "a", 4), (8, "d", 5)] {
+            for _ in 0..times {
+                latencies.record(spec(index, name), Duration::from_micros(1));
+            }
+        }
+        let counts: Vec<_> =
+            latencies.snapshot().into_iter().map(|(name, histogram)| (name, histogram.count())).collect();
+        assert_eq!(counts, [("c", 3), ("d", 5), ("a", 5), ("b", 2)]);
     }
 
     #[test]

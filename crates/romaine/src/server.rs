@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use romaine_proto::{
-    Candidate, CloseReason, Connection, Greeting, HandshakeError, Lane as WireLane, Link, Liveness, NodeAddress,
-    Openings, Trigger,
+    Candidate, CloseReason, Connection, ConnectionLimits, Greeting, HandshakeError, Lane as WireLane, Link, Liveness,
+    NodeAddress, Openings, Trigger,
 };
 
 use tokio::sync::Notify;
@@ -55,7 +55,7 @@ pub(crate) struct Server {
     pub(crate) common: Arc<Common>,
     pub(crate) part: Part,
     /// The client's settings, with this server's own address.
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     /// The same as in `config`, shared by every connection's watchdog.
     pub(crate) liveness: Arc<Liveness>,
     pub(crate) node: Arc<str>,
@@ -73,8 +73,8 @@ pub(crate) struct Server {
     /// Where it stands, where it says so.
     pub(crate) zone: OnceLock<Arc<str>>,
     pub(crate) commands: Arc<Circuit>,
-    pub(crate) control: Arc<Circuit>,
-    pub(crate) subscriptions: Arc<Circuit>,
+    pub(crate) control: Later,
+    pub(crate) subscriptions: Later,
     pub(crate) hub: Arc<Hub>,
     pub(crate) pool: Pool,
     /// What is known of the permission to probe.
@@ -96,23 +96,48 @@ pub(crate) struct Server {
     dedicated: Mutex<Vec<Weak<Circuit>>>,
 }
 
-impl Server {
-    pub(crate) fn new(common: Arc<Common>, config: Config, part: Part, role: Role) -> Arc<Self> {
+/// A circuit that many clients never use: made when it is first looked at, a kilobyte each.
+pub(crate) type Later = LazyLock<Arc<Circuit>, Box<dyn FnOnce() -> Arc<Circuit> + Send>>;
+
+/// What a circuit of a server is made of.
+struct New {
+    lane: Lane,
+    limits: ConnectionLimits,
+    liveness: Arc<Liveness>,
+    fail_offline: bool,
+}
+
+impl New {
+    fn circuit(self, hub: Option<Arc<Hub>>) -> Arc<Circuit> {
+        let Self { lane, mut limits, liveness, fail_offline } = self;
+        let mut wire = WireLane::Requests;
+        let liveness = if lane == Lane::Control && liveness.probe_after.is_none() {
+            // Nobody probes: it is there for the ghosts of lost connections, and a PING goes before each question anyway.
+            Arc::new(Liveness { heartbeat: None, ..(*liveness).clone() })
+        } else {
+            liveness
+        };
+        if hub.is_some() {
+            wire = WireLane::Subscriber;
+            // What is wanted bounds what is asked for; a limit would leave a subscription out in silence.
+            limits.queued_requests_max = usize::MAX;
+            limits.queued_bytes_max = usize::MAX;
+            limits.in_flight_max = usize::MAX;
+        }
         let now = clock::now();
+        let connection = Connection::new(wire, limits, liveness, now);
+        Arc::new(Circuit::new(lane, connection, hub, fail_offline, lane == Lane::Commands, now))
+    }
+}
+
+impl Server {
+    pub(crate) fn new(common: Arc<Common>, config: Arc<Config>, part: Part, role: Role) -> Arc<Self> {
         let liveness = Arc::new(config.liveness.clone());
         let hub = Arc::new(Hub::new(matches!(part, Part::Member(_)) && role != Role::Any));
-        let circuit = |lane, wire, hub: Option<Arc<Hub>>, fail_offline, latencies| {
-            let mut limits = config.limits;
-            if hub.is_some() {
-                // What is wanted bounds what is asked for; a limit would leave a subscription out in silence.
-                limits.queued_requests_max = usize::MAX;
-                limits.queued_bytes_max = usize::MAX;
-                limits.in_flight_max = usize::MAX;
-            }
-            let connection = Connection::new(wire, limits, config.liveness.clone(), now);
-            Arc::new(Circuit::new(lane, connection, hub, fail_offline, latencies, now))
-        };
         let fail = config.offline == Offline::Fail;
+        let new = |lane, fail_offline| New { lane, limits: config.limits, liveness: liveness.clone(), fail_offline };
+        let (control, subscriptions, hub_of_all) =
+            (new(Lane::Control, false), new(Lane::Subscriptions, false), hub.clone());
         Arc::new(Self {
             node: config.address.to_string().into(),
             address: match &config.address {
@@ -125,9 +150,9 @@ impl Server {
             is_misled: AtomicBool::new(false),
             latency: AtomicU64::new(0),
             zone: OnceLock::new(),
-            commands: circuit(Lane::Commands, WireLane::Requests, None, fail, true),
-            control: circuit(Lane::Control, WireLane::Requests, None, false, false),
-            subscriptions: circuit(Lane::Subscriptions, WireLane::Subscriber, Some(hub.clone()), false, false),
+            commands: new(Lane::Commands, fail).circuit(None),
+            control: LazyLock::new(Box::new(move || control.circuit(None))),
+            subscriptions: LazyLock::new(Box::new(move || subscriptions.circuit(Some(hub_of_all)))),
             hub,
             pool: Pool::default(),
             probes: crate::probe::Permission::default(),
@@ -424,14 +449,14 @@ impl Server {
 
     /// No new calls; what is in flight may end.
     pub(crate) fn drain(&self) {
-        for circuit in [&self.commands, &self.control, &self.subscriptions] {
+        for circuit in [&self.commands, &*self.control, &*self.subscriptions] {
             circuit.drain();
         }
     }
 
     /// The end of all connections.
     pub(crate) fn end(&self) {
-        for circuit in [&self.commands, &self.control, &self.subscriptions] {
+        for circuit in [&self.commands, &*self.control, &*self.subscriptions] {
             circuit.end();
         }
         self.end_dedicated();

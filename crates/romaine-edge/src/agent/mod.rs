@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use romaine::{Backoff, Client, Event, Lane};
+use romaine::{Backoff, Client, Event, Keepalive, Lane, Liveness};
 use romaine_queue::{Job, Queue, Worker};
 
 pub use course::Repeat;
@@ -31,8 +31,11 @@ const RESULT_MAX: usize = 256 * 1024;
 /// Longer than a handler that is told to stop can take.
 const CANCEL_GRACE: Duration = Duration::from_secs(12);
 
-/// How long the agent waits for its queue's bell at least.
-const BLOCK: Duration = Duration::from_secs(20);
+/// How long the agent waits for its queue's bell before it looks by itself, give or take a fifth.
+///
+/// It looks twice in every three heartbeats or so; what a look costs is in the guide. A bell that was lost with a dead
+/// connection delays a job by no more than this.
+pub const BLOCK: Duration = Duration::from_secs(42);
 
 /// How long the last words may take.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -72,6 +75,30 @@ pub struct Settings {
     pub version: String,
     /// The machine's name, for the fleet's table.
     pub host: String,
+}
+
+/// How an agent of a large fleet watches over its two connections: without a command of its own, because what it says and
+/// asks anyway is enough.
+///
+/// A machine that is gone and packets that are lost are noticed by the kernel within 25 s. A frozen hub, or a proxy that
+/// goes on acknowledging, is noticed within 60 s, by the heartbeat that is not answered (a PING where `--heartbeat` is
+/// longer than 35 s) and by the wait for the bell that does not end; nobody is asked to probe it, so there is no control
+/// connection either.
+#[must_use]
+pub fn frugal_liveness() -> Liveness {
+    let seconds = Duration::from_secs;
+    Liveness {
+        keepalive: Some(Keepalive { idle: seconds(15), interval: seconds(5), count: 2 }),
+        user_timeout: Some(seconds(25)),
+        heartbeat: Some(seconds(35)),
+        suspect_after: seconds(8),
+        dead_after: Some(seconds(22)),
+        probe_after: None,
+        probe_grace: seconds(8),
+        // The longest wait of the default block, so that it is one command.
+        slice: seconds(51),
+        slice_grace: seconds(8),
+    }
 }
 
 /// Runs an agent until `stop` comes. It dials out only.
@@ -153,7 +180,7 @@ fn start_worker(shared: &Arc<Shared>, queue: &Queue) -> Result<Worker> {
         .name(settings.id.as_str())
         .concurrency(settings.concurrency)
         .lease(settings.lease)
-        .block(settings.heartbeat.clamp(BLOCK, BLOCK * 15))
+        .block(settings.heartbeat.clamp(BLOCK, BLOCK * 7))
         .cancel_grace(CANCEL_GRACE)
         .shutdown_grace(settings.grace)
         .result_max(RESULT_MAX)
@@ -220,4 +247,23 @@ impl Settings {
 fn is_executable(path: &str) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frugal_agent_notices_a_dead_hub_within_a_minute_and_waits_for_its_bell_in_one_piece() {
+        let liveness = frugal_liveness();
+        let minute = Duration::from_secs(60);
+        let keepalive = liveness.keepalive.unwrap();
+        let kernel = keepalive.idle + keepalive.interval * keepalive.count;
+        assert!(kernel <= Duration::from_secs(25));
+        // Ticks are half a second apart at most.
+        let tick = Duration::from_millis(500);
+        assert!(liveness.heartbeat.unwrap() + liveness.dead_after.unwrap() + tick <= minute);
+        assert!(liveness.slice + liveness.slice_grace + tick <= minute);
+        assert!(BLOCK.mul_f64(1.2) <= liveness.slice);
+    }
 }

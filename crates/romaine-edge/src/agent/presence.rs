@@ -22,6 +22,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// How long the whole of a hub of several servers is waited for before a part of it is tried.
 const ALL_OF_IT: Duration = Duration::from_secs(10);
 
+/// Every so many heartbeats ask what is wanted.
+const ASKED_EVERY: u32 = 4;
+
 /// How often the ledger is tidied.
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -48,9 +51,8 @@ impl Presence {
             self.reach().await?;
             let reported = shared.reported(0).await?;
             match hub::beat(&self.client, &shared.settings.id, &self.speaker, &reported).await {
-                Ok(Answer::Ours { wanted }) => {
+                Ok(Answer::Ours) => {
                     self.speaker.before.clear();
-                    *lock(&shared.wanted) = wanted;
                     return Ok(());
                 }
                 Ok(Answer::Taken(holder)) => match &first {
@@ -132,15 +134,19 @@ impl Presence {
     /// Signs of life, until somebody else speaks for this edge.
     pub(crate) async fn live(&self, shared: &Shared) -> Result<()> {
         let mut unsettled: Option<u64> = None;
+        let mut curiosity = Curiosity::default();
         loop {
             let reconnects = self.client.health().borrow().connections.saturating_sub(1);
-            let reported = shared.reported(reconnects).await?;
-            match hub::beat(&self.client, &shared.settings.id, &self.speaker, &reported).await {
-                Ok(Answer::Ours { wanted }) => {
-                    *lock(&shared.wanted) = wanted.clone();
+            let is_curious = curiosity.beat(reconnects, unsettled.is_some());
+            match self.beat(shared, reconnects, is_curious).await {
+                Ok((Answer::Ours, None)) => {}
+                Ok((Answer::Ours, Some(wanted))) => {
+                    curiosity.was_told(reconnects);
+                    lock(&shared.wanted).clone_from(&wanted);
                     unsettled = self.reconcile(shared, wanted, unsettled).await;
                 }
-                Ok(Answer::Taken(holder)) => return Err(taken(shared, &holder)),
+                Ok((Answer::Taken(holder), _)) => return Err(taken(shared, &holder)),
+                Err(error) if error.kind() == ErrorKind::Ledger => return Err(error),
                 Err(error) => {
                     if error.kind() == ErrorKind::Unreachable {
                         tracing::debug!(error = error.full(), "no sign of life could be given");
@@ -152,11 +158,31 @@ impl Presence {
                 }
             }
             // Spread over a tenth: a fleet that was started together does not beat together for ever.
-            let pause = shared.settings.heartbeat.mul_f64(0.9 + 0.1 * fastrand::f64());
+            let pause = shared.settings.heartbeat.mul_f64(0.95 + 0.1 * fastrand::f64());
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = shared.changed.notified() => tokio::time::sleep(GATHER).await,
             }
+        }
+    }
+
+    /// One sign of life; with it, if asked for, what is wanted of this edge.
+    async fn beat(
+        &self,
+        shared: &Shared,
+        reconnects: u64,
+        is_curious: bool,
+    ) -> Result<(Answer, Option<Option<Deploy>>)> {
+        let reported = shared.reported(reconnects).await?;
+        let id = &shared.settings.id;
+        let giving = hub::beat(&self.client, id, &self.speaker, &reported);
+        if !is_curious {
+            return Ok((giving.await?, None));
+        }
+        let (answer, wanted) = tokio::join!(giving, hub::wanted(&self.client, id));
+        match answer? {
+            Answer::Ours => Ok((Answer::Ours, Some(wanted?))),
+            taken @ Answer::Taken(_) => Ok((taken, None)),
         }
     }
 
@@ -230,6 +256,32 @@ impl Presence {
     }
 }
 
+/// When a sign of life asks what is wanted, too. The queue says so at once; asking is for a hub that lost the job, and not
+/// every heartbeat needs to.
+#[derive(Debug, Default)]
+struct Curiosity {
+    beats_left: u32,
+    reconnects: Option<u64>,
+}
+
+impl Curiosity {
+    /// Whether this beat asks: the first one, the first after a lost connection, one that follows a wish without a job,
+    /// and otherwise every fourth.
+    fn beat(&mut self, reconnects: u64, is_unsettled: bool) -> bool {
+        self.beats_left = self.beats_left.saturating_sub(1);
+        if self.reconnects != Some(reconnects) || is_unsettled {
+            self.beats_left = 0;
+        }
+        self.beats_left == 0
+    }
+
+    /// The answer has come. A fleet that was started together does not ask together.
+    fn was_told(&mut self, reconnects: u64) {
+        let is_first = self.reconnects.replace(reconnects) != Some(reconnects);
+        self.beats_left = if is_first { fastrand::u32(1..=ASKED_EVERY) } else { ASKED_EVERY };
+    }
+}
+
 /// Looks at the edge's health, again and again.
 pub(crate) async fn watch(shared: &Shared) -> Result<()> {
     if shared.settings.probes.is_empty() {
@@ -261,4 +313,24 @@ fn taken(shared: &Shared, holder: &Holder) -> Error {
             holder.host
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_is_asked_first_and_after_a_reconnection_and_every_fourth_time() {
+        let mut curiosity = Curiosity::default();
+        assert!(curiosity.beat(0, false) && curiosity.beat(0, false), "until there was an answer");
+        curiosity.was_told(0);
+        let gap = (1..).find(|_| curiosity.beat(0, false));
+        assert!(gap <= Some(ASKED_EVERY));
+        curiosity.was_told(0);
+        assert_eq!((1..).find(|_| curiosity.beat(0, false)), Some(ASKED_EVERY));
+        curiosity.was_told(0);
+        assert!(!curiosity.beat(0, false) && curiosity.beat(0, true), "a wish without a job");
+        curiosity.was_told(0);
+        assert!(!curiosity.beat(0, false) && curiosity.beat(1, false), "another connection");
+    }
 }

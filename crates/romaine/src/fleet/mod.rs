@@ -280,12 +280,12 @@ impl Fleet {
     }
 
     fn new_server(&self, address: &NodeAddress, role: Role) -> Arc<Server> {
-        let mut config = self.common.config.clone();
+        let mut config = (*self.common.config).clone();
         config.address = Address::Tcp { host: address.host().to_owned(), port: address.port() };
         if self.is_cluster() {
             config.database = 0;
         }
-        let server = Server::new(self.common.clone(), config, Part::Member(self.me.clone()), role);
+        let server = Server::new(self.common.clone(), Arc::new(config), Part::Member(self.me.clone()), role);
         self.remember(&server);
         server
     }

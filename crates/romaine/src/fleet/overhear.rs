@@ -47,10 +47,10 @@ impl Listening {
 
 /// With a connection of its own: what is subscribed to by the client's user must not wait for this, nor it for that.
 fn begin(fleet: &Arc<Fleet>, name: &Arc<str>, node: &NodeAddress) -> Arc<Server> {
-    let mut config = fleet.common.config.clone();
+    let mut config = (*fleet.common.config).clone();
     config.address = Address::Tcp { host: node.host().to_owned(), port: node.port() };
     config.offline = Offline::Wait;
-    let server = Server::new(fleet.common.clone(), config, Part::Sentinel(fleet.me.clone()), Role::Any);
+    let server = Server::new(fleet.common.clone(), Arc::new(config), Part::Sentinel(fleet.me.clone()), Role::Any);
     fleet.remember(&server);
     fleet.common.spawn(listen(fleet.clone(), server.clone(), name.clone()));
     server

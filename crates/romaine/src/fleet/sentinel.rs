@@ -52,7 +52,7 @@ impl Watch {
             return;
         }
         let config = settings(&fleet.common.config, address);
-        let server = Server::new(fleet.common.clone(), config, Part::Sentinel(fleet.me.clone()), Role::Any);
+        let server = Server::new(fleet.common.clone(), Arc::new(config), Part::Sentinel(fleet.me.clone()), Role::Any);
         fleet.remember(&server);
         server.start_commands();
         fleet.sentinels.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(server.clone());
