@@ -1,5 +1,5 @@
-//! The comparison benchmarks: of clients with one server, of clients with (`--cluster`) a cluster of three primaries, and
-//! (`--queue`) of work queues.
+//! The benchmarks: of clients with one server, of clients with (`--cluster`) a cluster of three primaries, (`--queue`) of
+//! work queues, and (`--edges`) of what a fleet costs its hub.
 
 use std::process::ExitCode;
 
@@ -12,6 +12,10 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     setup::redis_server()?;
     if args.iter().any(|arg| arg == "--queue") {
         return queue(args);
+    }
+    if args.iter().any(|arg| arg == "--edges") {
+        let mut command = cargo::command(&["run", "--release", "--manifest-path", "benches/edges/Cargo.toml", "--"]);
+        return cargo::exit_code(command.args(args.iter().filter(|arg| *arg != "--edges")));
     }
     // The reference of everything but a cluster.
     if !args.iter().any(|arg| arg == "--cluster") {

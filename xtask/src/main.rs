@@ -33,8 +33,8 @@ enum Task {
     /// Measure the fault matrix for romaine and for the clients of `peers/peers.toml`, whose drivers are built first.
     /// Arguments go to `romaine matrix`; `--server NAME`, `--png FILE`.
     Matrix(Rest),
-    /// Compare with other clients and with redis-benchmark, or (`--queue`) the work queue with others. Arguments go to
-    /// `romaine-bench run` or `romaine-queue-bench run`.
+    /// Compare with other clients and with redis-benchmark, or (`--queue`) the work queue with others; or (`--edges`)
+    /// measure what a fleet costs its hub. Further arguments go to the benchmark, which knows `--help`.
     Bench(Rest),
     /// Generate the command table and the typed methods from `crates/romaine-commands/data`.
     Codegen(codegen::Args),

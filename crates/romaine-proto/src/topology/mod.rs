@@ -7,7 +7,7 @@
 //! | [`split`], [`merge`] | how a request for several slots or nodes becomes several, and their replies one |
 //! | [`reroute`] | what an error reply says about the node that gave it |
 //! | [`ClusterView`] | who owns a slot, when nodes disagree |
-//! | [`agree`], [`sentinel_event`] | who is the primary, when Sentinels disagree; what their events mean |
+//! | [`agree`], [`Belief`], [`sentinel_event`] | who is the primary, when Sentinels disagree; what their events mean |
 //! | [`SentinelHello`], [`Overheard`] | the same, when they cannot be reached and the data nodes can |
 //! | [`Refresh`] | when to ask again |
 //! | [`ReadFrom`] | which node of a shard reads |
@@ -35,7 +35,7 @@ pub use redirect::{Redirect, Reroute, redirect_of, reroute};
 pub use refresh::{Refresh, RefreshSettings, Trigger};
 pub use route::Route;
 pub use scatter::{MergeError, Part, merge, split};
-pub use sentinel::{Agreement, SentinelAnswer, SentinelView, agree};
+pub use sentinel::{Agreement, Belief, SentinelAnswer, SentinelView, agree};
 pub use sentinel_event::{SENTINEL_EVENTS, SentinelEvent, sentinel_event};
 pub use sentinel_hello::{Overheard, SENTINEL_HELLO, SentinelHello};
 pub use slot::{SLOTS, slot_of};

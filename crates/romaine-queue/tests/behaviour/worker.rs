@@ -28,24 +28,18 @@ async fn every_job_runs_once_and_nothing_of_it_stays() {
     nothing_stays(&server, &queue).await;
 }
 
+// How soon is a figure of the benchmark. Here: by the bell, not by looking when the wait at it is over.
 #[tokio::test]
-async fn a_job_starts_within_milliseconds_of_being_pushed_to_an_idle_worker() {
+async fn an_idle_worker_is_woken_by_each_push() {
     let (_server, queue) = queue().await;
     let runs = Runs::default();
-    let worker = quick(&queue, &runs).block(Duration::from_secs(30)).start().unwrap();
-    let mut took = Vec::new();
+    let worker = quick(&queue, &runs).block(Duration::from_secs(3_000)).start().unwrap();
     for n in 0..50 {
         eventually(PATIENCE, "the worker to wait", async || worker.stats().waits > n).await.unwrap();
-        let (id, start) = (format!("j{n}"), now());
+        let id = format!("j{n}");
         queue.producer().enqueue(NewJob::new("k", "").id(&id)).await.unwrap();
-        while runs.of(&id) == 0 {
-            tokio::task::yield_now().await;
-        }
-        took.push(start.elapsed());
+        eventually(PATIENCE, "the job to start", async || runs.of(&id) > 0).await.unwrap();
     }
-    took.sort_unstable();
-    // Loosely: the machine is shared. The figure belongs to the benchmark.
-    assert!(took[25] < Duration::from_millis(50), "median {:?}", took[25]);
     end(worker).await;
 }
 

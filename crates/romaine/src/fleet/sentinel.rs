@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use romaine_commands::{Command as _, Request, cmd};
 use romaine_proto::{
-    Agreement, Backoff, NodeAddress, Reconnect, SENTINEL_EVENTS, SentinelAnswer, SentinelEvent, SentinelView,
+    Agreement, Backoff, Belief, NodeAddress, Reconnect, SENTINEL_EVENTS, SentinelAnswer, SentinelEvent, SentinelView,
     SubscriptionKind, Trigger, ViewError, agree, sentinel_event,
 };
 
@@ -29,14 +29,19 @@ const LEARNED_MAX: usize = 32;
 /// What is believed, and who is listened to.
 pub(super) struct Watch {
     name: Arc<str>,
-    view: Option<SentinelView>,
+    belief: Belief,
     watched: HashSet<NodeAddress>,
     listening: Listening,
 }
 
 impl Watch {
     pub(super) fn new(fleet: &Arc<Fleet>) -> Self {
-        let mut watch = Self { name: "".into(), view: None, watched: HashSet::new(), listening: Listening::default() };
+        let mut watch = Self {
+            name: "".into(),
+            belief: Belief::default(),
+            watched: HashSet::new(),
+            listening: Listening::default(),
+        };
         if let Topology::Sentinel { sentinels, name, .. } = &fleet.common.config.topology {
             watch.name = name.as_str().into();
             for address in sentinels {
@@ -95,10 +100,9 @@ impl Watch {
         };
         // While the Sentinels are silent, also where the next primary is.
         let is_deaf = looked.is_err();
-        if let Ok(view) = &looked {
-            self.view = Some(view.clone());
-        }
-        if let Some(view) = &self.view
+        let looked =
+            looked.and_then(|view| if self.belief.adopt(clock::now(), &view) { Ok(view) } else { Err(too_old()) });
+        if let Some(view) = self.belief.view()
             && fleet.common.config.sentinel_hello
         {
             let replicas = view.replicas.iter().filter(|_| is_deaf);
@@ -109,7 +113,7 @@ impl Watch {
 
     /// The primary by what was overheard, if that is news.
     fn told(&self, fleet: &Fleet) -> Option<SentinelView> {
-        let view = fleet.overheard().overrules(clock::now(), self.view.as_ref()?)?;
+        let view = fleet.overheard().overrules(clock::now(), self.belief.view()?)?;
         tracing::info!(primary = %view.primary, epoch = view.epoch, "the Sentinels tell each other of a new primary");
         // The rest is asked for afterwards.
         fleet.trigger(Trigger::Event);
@@ -129,8 +133,9 @@ impl Watch {
         while let Ok(Some(answer)) = tokio::time::timeout_at(deadline.into(), asked.next()).await {
             match answer {
                 Ok(answer) => {
+                    self.belief.hear(clock::now(), answer.epoch);
                     answers.push(answer);
-                    if let Agreement::Now(view) = agree(self.view.as_ref(), known, &answers, false) {
+                    if let Agreement::Now(view) = agree(self.belief.view(), known, &answers, false) {
                         agreed = Some(view);
                         break;
                     }
@@ -139,7 +144,7 @@ impl Watch {
             }
         }
         if agreed.is_none()
-            && let Agreement::Now(view) = agree(self.view.as_ref(), known, &answers, true)
+            && let Agreement::Now(view) = agree(self.belief.view(), known, &answers, true)
         {
             agreed = Some(view);
         }
@@ -160,6 +165,11 @@ impl Watch {
             })
         })
     }
+}
+
+fn too_old() -> Error {
+    let message = "the Sentinels name a primary of an older epoch than one of them did a moment ago";
+    Error::new(ErrorKind::Unavailable, Delivery::NotSent, message)
 }
 
 /// A Sentinel is not a data node: its own credentials, no database, no limit of ours on its backlog.

@@ -160,6 +160,31 @@ async fn one_stale_sentinel_of_three_is_outvoted_at_the_start() {
     assert_eq!(port_of(&client).await, new.port().to_string());
 }
 
+// The leader of a failover is alone with its epoch at first, and the old primary may be back as one: what the majority does
+// not know yet is not taken back.
+#[tokio::test]
+async fn a_failover_is_not_undone_by_sentinels_that_do_not_know_of_it_yet() {
+    let (old, new) = (Server::start().await.unwrap(), Server::start().await.unwrap());
+    let says = Says::primary(old.address(), 1);
+    let leader = FakeSentinel::start(says.clone()).await;
+    let others = [FakeSentinel::start(says.clone()).await, FakeSentinel::start(says).await];
+    let url = format!("redis-sentinel://{},{},{}/mymaster", leader.address(), others[0].address(), others[1].address());
+    let config = config(&url).refresh_every(Duration::from_millis(100));
+    let client = within(PATIENCE, "the connection", Client::connect(config)).await.unwrap();
+    assert_eq!(port_of(&client).await, old.port().to_string());
+    leader.says(Says::primary(new.address(), 2));
+    eventually(PATIENCE, "the failover", async || port_of(&client).await == new.port().to_string()).await.unwrap();
+    let mut events = client.events();
+    let asked = others[0].asked();
+    eventually(PATIENCE, "more questions", async || others[0].asked() > asked + 20).await.unwrap();
+    others.iter().for_each(|other| other.says(Says::primary(new.address(), 2)));
+    client.set("key", "value").await.unwrap();
+    assert_eq!(new.command(&["GET", "key"]).await.unwrap().text(), "value");
+    while let Some(event) = events.try_next() {
+        assert!(!matches!(event, Event::Failover { .. }), "{event:?}");
+    }
+}
+
 // A Sentinel that names a server which is none: its handshake tells.
 #[tokio::test]
 async fn a_replica_that_is_named_the_primary_is_refused_and_events_say_so() {
