@@ -155,7 +155,8 @@ async fn a_primary_that_was_demoted_is_left_and_dialled_again_until_the_name_lea
     server.command(&["REPLICAOF", "127.0.0.1", &nobody.number().to_string()]).await.unwrap();
     let error = client.set("key", "value").timeout(Duration::from_millis(300)).await.unwrap_err();
     assert_eq!(error.delivery(), Delivery::Refused, "{error:?}");
-    assert!(client.metrics().commands.connections > before, "it was dialled again");
+    let dialled_again = async || client.metrics().commands.connections > before;
+    eventually(PATIENCE, "another connection", dialled_again).await.unwrap();
     let again = async { server.command(&["REPLICAOF", "NO", "ONE"]).await.unwrap() };
     let (written, _) = within(PATIENCE, "the write", async { tokio::join!(client.set("key", "after"), again) }).await;
     written.unwrap();
