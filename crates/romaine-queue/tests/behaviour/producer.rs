@@ -256,12 +256,12 @@ async fn jobs_of_many_callers_travel_together_and_each_gets_its_own_answer() {
 async fn a_replicated_job_has_been_confirmed_by_a_replica() {
     let primary = Server::start().await.unwrap();
     let port = primary.port().to_string();
-    let producer = |client: &romaine::Client| {
-        let replicated = Durability::Replicated { replicas: 1, timeout: Duration::from_millis(300) };
-        Queue::new(client, "test").unwrap().producer().durability(replicated)
+    let producer = |client: &romaine::Client, timeout| {
+        Queue::new(client, "test").unwrap().producer().durability(Durability::Replicated { replicas: 1, timeout })
     };
     let client = client(&primary).await;
-    let error = producer(&client).enqueue(NewJob::new("k", "").id("a")).await.unwrap_err();
+    let in_vain = producer(&client, Duration::from_millis(300));
+    let error = in_vain.enqueue(NewJob::new("k", "").id("a")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotDurable);
     assert!(error.to_string().contains("0 of 1 replicas"), "{error}");
 
@@ -272,9 +272,10 @@ async fn a_replicated_job_has_been_confirmed_by_a_replica() {
     .await
     .unwrap();
     // The first attempt was accepted: the second has to wait for its copy all the same.
-    let again = producer(&client).enqueue(NewJob::new("k", "").id("a")).await.unwrap();
+    let patient = producer(&client, crate::support::PATIENCE);
+    let again = patient.enqueue(NewJob::new("k", "").id("a")).await.unwrap();
     assert_eq!(again.outcome, Outcome::Known);
-    producer(&client).enqueue(NewJob::new("k", "").id("b")).await.unwrap();
+    patient.enqueue(NewJob::new("k", "").id("b")).await.unwrap();
     let copied = replica.command(&["HEXISTS", "rq:{test}:j", "b"]).await.unwrap();
     assert_eq!(copied.as_int(), Some(1));
 }
