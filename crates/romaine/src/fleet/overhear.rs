@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use romaine_proto::{Backoff, NodeAddress, Reconnect, SENTINEL_HELLO, SentinelHello, SubscriptionKind};
@@ -10,10 +11,12 @@ use romaine_proto::{Backoff, NodeAddress, Reconnect, SENTINEL_HELLO, SentinelHel
 use super::Fleet;
 use crate::clock;
 use crate::config::{Address, Offline};
-use crate::error::ErrorKind;
 use crate::hub::Incoming;
 use crate::server::{Part, Role, Server};
 use crate::subscription::Subscription;
+
+/// How long after a refusal it is asked again: permissions are given by people.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Where it is listened.
 #[derive(Default)]
@@ -62,10 +65,11 @@ async fn listen(fleet: Arc<Fleet>, server: Arc<Server>, name: Arc<str>) {
     while !server.is_closed() {
         let mut subscription = match Subscription::open_at(&server, SubscriptionKind::Channel, topics()).await {
             Ok(subscription) => subscription,
-            Err(error) if error.kind() == ErrorKind::Server => {
-                // A user without the channel `__sentinel__:hello`. The Sentinels themselves are listened to all the same.
+            Err(error) if error.server().is_some() => {
+                // A user without the channel. The Sentinels themselves are listened to all the same.
                 tracing::info!(%error, node = %server.node, "not allowed to listen to what Sentinels tell each other");
-                return;
+                tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                continue;
             }
             Err(error) => {
                 tracing::debug!(%error, node = %server.node, "cannot listen at a data node (yet)");

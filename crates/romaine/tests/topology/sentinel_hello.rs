@@ -120,4 +120,8 @@ async fn a_user_who_may_not_listen_follows_the_sentinels_themselves() {
     let new = lab.wait_for_new_primary(old.address()).await.unwrap();
     writes_arrive(&new).await;
     writer.stop().await;
+    // It is not asked for again and again: each refusal is an entry in the server's log.
+    let stats = old.command(&["INFO", "commandstats"]).await.unwrap().text();
+    let subscribe = stats.lines().find(|line| line.starts_with("cmdstat_subscribe:")).unwrap();
+    assert!(subscribe.contains("rejected_calls=1,"), "{subscribe}");
 }
