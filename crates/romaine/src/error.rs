@@ -165,10 +165,14 @@ impl Error {
             HandshakeError::Unexpected { .. } => ErrorKind::Protocol,
             _ => ErrorKind::Connect,
         };
-        let server = if let HandshakeError::Refused { error, .. } = &error { Some(error.clone()) } else { None };
-        Self::new(kind, Delivery::NotSent, "the handshake failed")
-            .with_source(error)
-            .edit(|inner| inner.server = server)
+        match error {
+            // The server's words are shown once, by this error; a source would say them again.
+            HandshakeError::Refused { step, error } => {
+                Self::new(kind, Delivery::NotSent, format!("the server refused {}", step.command()))
+                    .edit(|inner| inner.server = Some(error))
+            }
+            other => Self::new(kind, Delivery::NotSent, "the handshake failed").with_source(other),
+        }
     }
 
     /// Why a connection ended, as an error for events and for `connect`.

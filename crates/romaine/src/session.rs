@@ -50,6 +50,8 @@ pub(crate) struct Session<'a, F> {
     incoming: BytesMut,
     needed: usize,
     sending: BytesMut,
+    /// How long `sending` was when it was taken: what is written is no longer part of its capacity.
+    batch: usize,
     flushing: bool,
     timer: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
@@ -73,6 +75,7 @@ impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {
             incoming: BytesMut::new(),
             needed: 0,
             sending: BytesMut::new(),
+            batch: 0,
             flushing: false,
             timer: None,
             armed: None,
@@ -175,6 +178,7 @@ impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {
                     break;
                 }
                 state.connection.take(now, &mut self.sending);
+                self.batch = self.sending.len();
                 self.woken = 0;
                 self.yields = 0;
                 if self.sending.is_empty() {
@@ -186,14 +190,15 @@ impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {
                 Poll::Ready(Err(error)) => return Err(CloseReason::Transport(Arc::new(error))),
                 Poll::Ready(Ok(0)) => return Err(CloseReason::PeerClosed),
                 Poll::Ready(Ok(written)) => {
-                    self.circuit.lock().counters.bytes_out += written as u64;
                     self.sending.advance(written);
-                    if self.sending.is_empty() {
-                        if self.sending.capacity() > KEEP_BYTES || self.circuit.lane == Lane::Blocking {
-                            self.sending = BytesMut::new();
-                        }
-                        self.flushing = true;
+                    self.flushing |= self.sending.is_empty();
+                    let is_kept = self.batch <= KEEP_BYTES && self.circuit.lane != Lane::Blocking;
+                    if self.sending.is_empty() && !is_kept {
+                        self.sending = BytesMut::new();
                     }
+                    let mut state = self.circuit.lock();
+                    state.counters.bytes_out += written as u64;
+                    state.connection.give_back(&mut self.sending);
                     progress = true;
                 }
             }

@@ -210,6 +210,15 @@ impl Line {
         self.outgoing.clear();
     }
 
+    /// The buffer of [`take`](Self::take), written. Taken back where the line has none: whoever sends one request after the
+    /// other needs one buffer, and a process may have thousands of such connections.
+    #[inline]
+    pub(super) fn give_back(&mut self, written: &mut BytesMut) {
+        if self.outgoing.capacity() == 0 {
+            std::mem::swap(written, &mut self.outgoing);
+        }
+    }
+
     /// A late tick must not send what nobody waits for any more. The bound of the deadlines stays in the past, so that
     /// the owners are told at once.
     #[cold]

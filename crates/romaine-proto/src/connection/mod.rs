@@ -188,6 +188,14 @@ impl Connection {
         }
     }
 
+    /// Gives the empty buffer of [`take`](Self::take) back when all of it was written: it may be used again.
+    #[inline]
+    pub fn give_back(&mut self, written: &mut BytesMut) {
+        if written.is_empty() {
+            self.line.give_back(written);
+        }
+    }
+
     /// Hands nothing over until `until`: a failover is about to give the server's role to another, and what the server
     /// acknowledges from now on would be lost with it. Requests queue meanwhile.
     pub fn hold(&mut self, until: Instant) {

@@ -105,7 +105,8 @@ async fn a_refused_handshake_fails_connect_with_the_servers_words_and_leaves_no_
     let server = Server::builder().password("right").start().await.unwrap();
     let wrong = refused(fast(server.address()).password("wr0ng")).await;
     assert_eq!(wrong.kind(), ErrorKind::Auth);
-    assert!(causes(&wrong).contains("WRONGPASS") && !causes(&wrong).contains("wr0ng"), "{}", causes(&wrong));
+    assert_eq!(causes(&wrong).matches("WRONGPASS").count(), 1, "said once: {}", causes(&wrong));
+    assert!(!causes(&wrong).contains("wr0ng"), "{}", causes(&wrong));
     let none = refused(fast(server.address())).await;
     assert_eq!(none.kind(), ErrorKind::Auth, "{none:?}");
     assert!(causes(&none).contains("NOAUTH"), "{}", causes(&none));
