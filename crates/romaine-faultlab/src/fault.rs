@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 /// A direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -39,6 +41,15 @@ pub enum Fault {
     /// The receiver sees the end of the stream, while the other direction goes on. Cannot be healed for a connection that
     /// has had it.
     HalfClose,
+}
+
+/// Bytes that the proxy says in one direction, in the place of who is behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outburst {
+    /// What is said.
+    pub bytes: Bytes,
+    /// Whether both sides are closed when it has been said.
+    pub closes: bool,
 }
 
 /// What happens to new connections.

@@ -91,7 +91,7 @@ mod watchdog;
 
 pub use claim::Port;
 pub use deadline::{Verdict, eventually};
-pub use fault::{Accept, Direction, Fault};
+pub use fault::{Accept, Direction, Fault, Outburst};
 pub use namespace::{DropDirection, Namespace};
 pub use proxy::FaultProxy;
 pub use resp::Reply;

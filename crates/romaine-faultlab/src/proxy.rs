@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::claim::Port;
 use crate::deadline::until;
-use crate::fault::{Accept, Direction, Fault};
+use crate::fault::{Accept, Direction, Fault, Outburst};
 use crate::pump::{Ending, Pump};
 use crate::sockets;
 
@@ -51,6 +51,8 @@ struct Shared {
     upstream: Mutex<SocketAddr>,
     to_server: watch::Sender<Fault>,
     to_client: watch::Sender<Fault>,
+    /// Raised with what is to be said, to whom.
+    outburst: watch::Sender<(u64, Option<(Direction, Outburst)>)>,
     /// Raised to end all connections there are.
     cut: watch::Sender<(u64, Ending)>,
     accepted: watch::Sender<u64>,
@@ -71,6 +73,7 @@ impl FaultProxy {
             upstream: Mutex::new(upstream),
             to_server: watch::Sender::new(Fault::Pass),
             to_client: watch::Sender::new(Fault::Pass),
+            outburst: watch::Sender::new((0, None)),
             cut: watch::Sender::new((0, Ending::Close)),
             accepted: watch::Sender::new(0),
             open: AtomicUsize::new(0),
@@ -122,6 +125,15 @@ impl FaultProxy {
     pub fn set_both(&self, fault: Fault) {
         self.set(Direction::ToServer, fault);
         self.set(Direction::ToClient, fault);
+    }
+
+    /// Says something in one direction on every connection there is, after what was read for it so far: between two
+    /// replies of a server, as long as each of them came whole. The direction's fault does not apply to it.
+    pub fn burst_out(&self, direction: Direction, outburst: Outburst) {
+        self.shared.outburst.send_modify(|(number, last)| {
+            *number += 1;
+            *last = Some((direction, outburst));
+        });
     }
 
     /// What happens to new connections. Returns when it has come into force: after `Refuse` nobody connects any more.
@@ -366,8 +378,11 @@ async fn serve(mut client: TcpStream, shared: &Shared, mut cut: watch::Receiver<
     let ending = {
         let (client_reads, client_writes) = client.split();
         let (server_reads, server_writes) = server.split();
-        let forth = Pump::new(shared.to_server.subscribe(), shared.bytes(Direction::ToServer));
-        let back = Pump::new(shared.to_client.subscribe(), shared.bytes(Direction::ToClient));
+        let pump = |direction, faults: &watch::Sender<Fault>| {
+            Pump::new(direction, faults.subscribe(), shared.outburst.subscribe(), shared.bytes(direction))
+        };
+        let forth = pump(Direction::ToServer, &shared.to_server);
+        let back = pump(Direction::ToClient, &shared.to_client);
         tokio::select! {
             ending = cut_comes(&mut cut) => ending,
             both = async { tokio::try_join!(forth.run(client_reads, server_writes), back.run(server_reads, client_writes)) } => {

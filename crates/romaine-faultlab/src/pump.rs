@@ -11,7 +11,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::fault::Fault;
+use crate::fault::{Direction, Fault, Outburst};
 use crate::sockets;
 
 /// How much a direction holds at most before it stops reading.
@@ -53,8 +53,12 @@ enum Stage {
 
 /// Moves the bytes of one direction, under a fault that changes at any time.
 pub(crate) struct Pump<'a> {
+    direction: Direction,
     faults: watch::Receiver<Fault>,
     fault: Fault,
+    outbursts: watch::Receiver<(u64, Option<(Direction, Outburst)>)>,
+    /// The connection ends when everything has gone out.
+    closes: bool,
     /// Bytes let through (or, under `Corrupt`, seen) since the fault was set.
     passed: u64,
     queue: VecDeque<(Instant, Bytes)>,
@@ -66,11 +70,19 @@ pub(crate) struct Pump<'a> {
 }
 
 impl<'a> Pump<'a> {
-    pub(crate) fn new(mut faults: watch::Receiver<Fault>, counter: &'a AtomicU64) -> Self {
+    pub(crate) fn new(
+        direction: Direction,
+        mut faults: watch::Receiver<Fault>,
+        outbursts: watch::Receiver<(u64, Option<(Direction, Outburst)>)>,
+        counter: &'a AtomicU64,
+    ) -> Self {
         let fault = *faults.borrow_and_update();
         Self {
+            direction,
             faults,
             fault,
+            outbursts,
+            closes: false,
             passed: 0,
             queue: VecDeque::new(),
             queued: 0,
@@ -110,6 +122,7 @@ impl<'a> Pump<'a> {
                     }
                     self.take_fault();
                 }
+                Ok(()) = self.outbursts.changed() => self.take_outburst(),
                 written = write_at(due, &mut writer, chunk) => match written {
                     Ok(count) => self.wrote(count),
                     // The receiver is gone. The other direction reads that from the same socket, and says so if *its*
@@ -152,6 +165,15 @@ impl<'a> Pump<'a> {
         // What waited for a delay or a stall to end waits no longer.
         for (due, _) in &mut self.queue {
             *due = (*due).min(self.next_write);
+        }
+    }
+
+    fn take_outburst(&mut self) {
+        let Some((direction, outburst)) = self.outbursts.borrow_and_update().1.clone() else { return };
+        if direction == self.direction && self.stage != Stage::Deaf {
+            self.queued += outburst.bytes.len();
+            self.queue.push_back((now(), outburst.bytes));
+            self.closes |= outburst.closes;
         }
     }
 
@@ -242,6 +264,7 @@ impl<'a> Pump<'a> {
     /// How the connection is to end now that everything let through has gone out.
     fn planned_ending(&self) -> Option<Ending> {
         match self.fault {
+            _ if self.closes => Some(Ending::Close),
             Fault::CloseAfter(limit) => (self.passed >= limit).then_some(Ending::Close),
             Fault::ResetAfter(limit) => (self.passed >= limit).then_some(Ending::Reset),
             // A reset on one side is passed on as a reset, unless the fault hides it.

@@ -5,7 +5,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use romaine_faultlab::{Accept, Direction, Fault, FaultProxy, eventually};
+use romaine_faultlab::{Accept, Direction, Fault, FaultProxy, Outburst, eventually};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -279,4 +279,20 @@ async fn a_new_upstream_is_for_new_connections() {
     drop(other);
     let mut nowhere = TcpStream::connect(proxy.address()).await.unwrap();
     assert_eq!(end(&mut nowhere).await, Err(ErrorKind::ConnectionReset));
+}
+
+#[tokio::test]
+async fn an_outburst_comes_between_what_the_server_says_and_may_be_the_last_word() {
+    let (proxy, mut client, mut server) = connected().await;
+    server.write_all(b"one").await.unwrap();
+    assert_eq!(read(&mut client, 3).await, b"one");
+    let say = |bytes: &'static [u8], closes| Outburst { bytes: bytes.into(), closes };
+    proxy.burst_out(Direction::ToClient, say(b"?!", false));
+    assert_eq!(read(&mut client, 2).await, b"?!");
+    assert!(is_silent(&mut server).await, "nobody else hears it");
+    server.write_all(b"two").await.unwrap();
+    assert_eq!(read(&mut client, 3).await, b"two");
+    proxy.burst_out(Direction::ToClient, say(b"bye", true));
+    assert_eq!(read(&mut client, 3).await, b"bye");
+    assert_eq!((end(&mut client).await, end(&mut server).await), (Ok(()), Ok(())));
 }

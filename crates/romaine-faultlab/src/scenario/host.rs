@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::line::Line;
-use super::mini::Mini;
 use super::producer::Outlet;
 use super::protocol::{COUNTER, JOBS, Load, NEWS, SPREAD_KEYS};
 use crate::deadline::within;
@@ -26,7 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(crate) enum Host {
     Real(Arc<Server>),
-    Mini(Arc<Mini>),
     Replicated(Arc<Replicated>),
     Sentinels(Arc<Sentinels>),
     Cluster(Arc<Cluster>),
@@ -37,7 +35,6 @@ impl Host {
     async fn node_of(&self, key: &str) -> anyhow::Result<Arc<Server>> {
         match self {
             Self::Real(server) => Ok(server.clone()),
-            Self::Mini(_) => anyhow::bail!("the scripted server has no nodes"),
             Self::Replicated(nodes) => nodes.primary().await,
             Self::Sentinels(setup) => setup.primary().await,
             Self::Cluster(cluster) => cluster.primary_of(key).await,
@@ -47,7 +44,7 @@ impl Host {
     /// How many replicas a primary has at the beginning.
     pub(crate) fn replicas(&self) -> usize {
         match self {
-            Self::Real(_) | Self::Mini(_) => 0,
+            Self::Real(_) => 0,
             Self::Replicated(nodes) => nodes.nodes().len().saturating_sub(1),
             Self::Sentinels(setup) => setup.data().nodes().len().saturating_sub(1),
             // Those of the default: one each.
@@ -57,9 +54,6 @@ impl Host {
 
     /// What the calls of `loads` have counted up to.
     pub(crate) async fn counter(&self, loads: &[Load]) -> anyhow::Result<u64> {
-        if let Self::Mini(mini) = self {
-            return Ok(u64::try_from(mini.counter()).unwrap_or(0));
-        }
         if !loads.iter().any(|load| load.counts()) {
             return Ok(0);
         }
@@ -94,7 +88,7 @@ impl Host {
                     found.entry(node.unix_path()).or_default().push(key);
                 }
             }
-            Self::Real(_) | Self::Mini(_) | Self::Replicated(_) | Self::Sentinels(_) => {
+            Self::Real(_) | Self::Replicated(_) | Self::Sentinels(_) => {
                 found.insert(self.node_of(COUNTER).await?.unix_path(), keys.iter().collect());
             }
         }
@@ -103,9 +97,6 @@ impl Host {
 
     /// How many elements wait.
     pub(crate) async fn queued(&self) -> anyhow::Result<u64> {
-        if let Self::Mini(mini) = self {
-            return Ok(mini.queued() as u64);
-        }
         let length = self.node_of(JOBS).await?.command(&["LLEN", JOBS]).await?.as_int().unwrap_or(0);
         Ok(u64::try_from(length).unwrap_or(0))
     }
@@ -113,12 +104,11 @@ impl Host {
     /// Where elements and messages are produced. Where the primary may change, a task in `tasks` follows it.
     pub(crate) async fn outlet(&self, goes_to: &'static str, tasks: &mut JoinSet<()>) -> anyhow::Result<Outlet> {
         Ok(match self {
-            Self::Mini(mini) => Outlet::Mini(mini.clone()),
-            Self::Real(server) => Outlet::Socket(watch::channel(server.unix_path()).1),
+            Self::Real(server) => Outlet(watch::channel(server.unix_path()).1),
             Self::Replicated(_) | Self::Sentinels(_) | Self::Cluster(_) => {
                 let (tell, path) = watch::channel(self.node_of(goes_to).await?.unix_path());
                 tasks.spawn(follow(self.clone(), goes_to, tell));
-                Outlet::Socket(path)
+                Outlet(path)
             }
         })
     }

@@ -22,7 +22,6 @@ mod field;
 mod host;
 mod line;
 pub mod matrix;
-mod mini;
 mod moment;
 mod producer;
 mod promises;

@@ -9,7 +9,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::line::Line;
-use super::mini::Mini;
 use super::moment::Moment;
 use super::protocol::{JOBS, NEWS};
 
@@ -42,14 +41,9 @@ impl Produced {
     }
 }
 
-/// Where it goes.
+/// Where it goes: a server's Unix socket, that of the primary, whoever it is.
 #[derive(Debug, Clone)]
-pub(crate) enum Outlet {
-    /// A server's Unix socket: that of the primary, whoever it is.
-    Socket(watch::Receiver<PathBuf>),
-    /// The scripted server.
-    Mini(Arc<Mini>),
-}
+pub(crate) struct Outlet(pub(crate) watch::Receiver<PathBuf>);
 
 /// What to produce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,14 +117,7 @@ async fn produce(outlet: Outlet, work: Work, stopped: watch::Receiver<bool>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !*stopped.borrow() {
         ticks.tick().await;
-        let made = match &outlet {
-            Outlet::Mini(mini) => {
-                work.round_at_mini(mini);
-                true
-            }
-            Outlet::Socket(path) => work.round_at(&mut line, path.clone()).await.is_ok(),
-        };
-        if !made {
+        if work.round_at(&mut line, outlet.0.clone()).await.is_err() {
             line = None;
             tokio::time::sleep(AGAIN).await;
         }
@@ -189,19 +176,6 @@ impl Work {
         let wanted = self.goods.replicas.to_string();
         let has = line.ask(&["WAIT", &wanted, "200"]).await?.as_int().and_then(|has| usize::try_from(has).ok());
         Ok(has.is_some_and(|has| has >= self.goods.replicas))
-    }
-
-    fn round_at_mini(&self, mini: &Mini) {
-        if self.goods.elements {
-            let number = begin(&mut lock(&self.produced).elements);
-            mini.push(number);
-            done(&mut lock(&self.produced).elements);
-        }
-        if self.goods.messages {
-            let number = begin(&mut lock(&self.produced).messages);
-            mini.publish(number);
-            done(&mut lock(&self.produced).messages);
-        }
     }
 }
 

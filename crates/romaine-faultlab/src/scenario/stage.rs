@@ -98,7 +98,7 @@ impl Stage {
         let goods = Goods {
             elements: loads.contains(&Load::Blocked),
             messages: loads.contains(&Load::Subscribed) && reads,
-            shard: shard && matches!(host, Host::Cluster(_)),
+            shard,
             replicas: host.replicas(),
         };
         let producer = Producer::start(outlet, goods);

@@ -6,36 +6,25 @@ use anyhow::bail;
 use bytes::Bytes;
 
 use super::cell::Lab;
-use super::plan::Under;
 use super::report::Outcome;
 use super::trial::{Expect, Trial, Verdict};
 use crate::scenario::field::Field;
-use crate::scenario::host::Host;
-use crate::scenario::mini::{Mini, Outburst};
-use crate::scenario::protocol::{Load, NEWS, Pace};
-use crate::{Accept, Fault, Server};
+use crate::scenario::protocol::{Load, NEWS};
+use crate::{Accept, Direction, Fault, Outburst, Server};
 
 /// F19.
 pub(super) async fn nonsense(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let (outburst, verdict, note) = outburst(lab.cell.variant);
-    let (mini, server) = Mini::start().await?;
-    let mut order = lab.order(server.url());
+    let field = Field::behind_proxy(Server::builder()).await?;
+    let Some(proxy) = field.proxy() else { bail!("no proxy") };
+    let mut order = lab.order(field.url());
     order.shard = lab.cell.variant == "sunsubscribe";
-    let stage = lab.stage_at(Host::Mini(mini.clone()), order).await?;
+    let stage = lab.stage_with(&field, order).await?;
     let trial = Trial::begin(stage, lab.settings);
-    mini.burst_out(outburst);
+    proxy.burst_out(Direction::ToClient, outburst);
     // What is wrong shows at once, or never.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let mut expect = Expect::new(verdict).note(note);
-    if lab.cell.under == Under::Blocked && verdict == Verdict::Dead {
-        // The scripted server forbids KILL and UNBLOCK: a ghost is waited out, which takes a slice at most.
-        expect.back_allowance = match lab.settings.pace {
-            Pace::Default => Duration::from_secs(9),
-            Pace::Fast | Pace::Off => Duration::from_secs(2),
-        };
-        expect = expect.note(format!("{note}; KILL and UNBLOCK are refused here, so the ghost's slice is waited out"));
-    }
-    trial.healed(expect).await
+    trial.healed(Expect::new(verdict).note(note)).await
 }
 
 fn outburst(variant: &str) -> (Outburst, Verdict, &'static str) {
