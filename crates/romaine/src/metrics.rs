@@ -107,59 +107,62 @@ fn upper_end(index: usize) -> u64 {
     if row == 0 { sub + 1 } else { (SUBS + sub + 1) << (row - 1) }
 }
 
-/// Latencies by command, recorded where replies are matched.
+/// Latencies by command, recorded where replies are matched. A process may have a client for each of ten thousand edges,
+/// which call three commands each: there are rows for these only.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies {
-    /// Of the commands from this index on: who calls one command only has one row.
-    first: usize,
-    /// Boxed with its name: most rows stay empty, and take eight bytes each.
-    by_index: Vec<Option<Box<(&'static str, Histogram)>>>,
-    /// A handful at most: names of rows that are not in the table are constants of this crate.
-    unlisted: Vec<(&'static str, Histogram)>,
+    /// Ordered by the commands' indices.
+    rows: Vec<Row>,
+    /// The row of the last reply: the next is often of the same command.
+    last: usize,
+}
+
+#[derive(Debug)]
+struct Row {
+    /// In the table. What is not in it shares 0: raw commands and pipelines, a handful of names that are constants of
+    /// this crate.
+    index: u16,
+    name: &'static str,
+    histogram: Box<Histogram>,
+}
+
+impl Row {
+    #[inline]
+    fn is_of(&self, spec: &Spec) -> bool {
+        self.index == spec.index && (spec.index != 0 || self.name == spec.name)
+    }
 }
 
 impl Latencies {
     #[inline]
     pub(crate) fn record(&mut self, spec: &'static Spec, latency: Duration) {
-        // What is not in the table shares row 0: raw commands and pipelines, told apart by name there.
-        if spec.index == 0 {
-            let known = self.unlisted.iter().position(|row| row.0 == spec.name);
-            let at = known.unwrap_or_else(|| {
-                self.unlisted.push((spec.name, Histogram::default()));
-                self.unlisted.len() - 1
-            });
-            self.unlisted[at].1.record(latency);
-            return;
+        if !self.rows.get(self.last).is_some_and(|row| row.is_of(spec)) {
+            self.last = self.row_of(spec);
         }
-        let index = usize::from(spec.index);
-        let mut at = index.wrapping_sub(self.first);
-        if at >= self.by_index.len() {
-            at = self.make_row(index);
-        }
-        let row = self.by_index[at].get_or_insert_with(|| Box::new((spec.name, Histogram::default())));
-        row.1.record(latency);
+        self.rows[self.last].histogram.record(latency);
     }
 
-    /// A row for the command of this index; answers where it is.
-    #[cold]
-    fn make_row(&mut self, index: usize) -> usize {
-        if self.by_index.is_empty() {
-            self.first = index;
+    /// Where the row of a command is, made if there is none.
+    fn row_of(&mut self, spec: &'static Spec) -> usize {
+        let first = self.rows.partition_point(|row| row.index < spec.index);
+        let of_index = self.rows[first..].iter().take_while(|row| row.index == spec.index);
+        let (mut at, mut is_known) = (first, false);
+        for row in of_index {
+            is_known = row.is_of(spec);
+            if is_known {
+                break;
+            }
+            at += 1;
         }
-        if let Some(fewer) = self.first.checked_sub(index) {
-            self.by_index.splice(0..0, std::iter::repeat_with(|| None).take(fewer));
-            self.first = index;
-        }
-        let at = index - self.first;
-        if at >= self.by_index.len() {
-            self.by_index.reserve_exact(at + 1 - self.by_index.len());
-            self.by_index.resize_with(at + 1, || None);
+        if !is_known {
+            self.rows.reserve_exact(1);
+            self.rows.insert(at, Row { index: spec.index, name: spec.name, histogram: Box::default() });
         }
         at
     }
 
     pub(crate) fn snapshot(&self) -> Vec<(&'static str, Histogram)> {
-        self.by_index.iter().flatten().map(Box::as_ref).chain(&self.unlisted).cloned().collect()
+        self.rows.iter().map(|row| (row.name, (*row.histogram).clone())).collect()
     }
 }
 
@@ -277,14 +280,24 @@ mod tests {
     fn each_command_has_a_row_of_its_own_in_whatever_order_they_come() {
         let spec = |index, name| &*Box::leak(Box::new(Spec { index, name, ..Spec::UNLISTED }));
         let mut latencies = Latencies::default();
-        for (index, name, times) in [(50, "a", 1), (90, "b", 2), (7, "c", 3), (50, "a", 4), (8, "d", 5)] {
+        let calls = [
+            (50, "a", 1),
+            (90, "b", 2),
+            (7, "c", 3),
+            (50, "a", 4),
+            (0, "raw", 6),
+            (8, "d", 5),
+            (0, "pipeline", 7),
+            (0, "raw", 1),
+        ];
+        for (index, name, times) in calls {
             for _ in 0..times {
                 latencies.record(spec(index, name), Duration::from_micros(1));
             }
         }
         let counts: Vec<_> =
             latencies.snapshot().into_iter().map(|(name, histogram)| (name, histogram.count())).collect();
-        assert_eq!(counts, [("c", 3), ("d", 5), ("a", 5), ("b", 2)]);
+        assert_eq!(counts, [("raw", 7), ("pipeline", 7), ("c", 3), ("d", 5), ("a", 5), ("b", 2)]);
     }
 
     #[test]
