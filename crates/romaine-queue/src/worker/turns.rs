@@ -50,6 +50,9 @@ impl Engine {
         }
         self.turns += 1;
         self.pass_on = false;
+        // Stilled by this turn. What is heard while it is under way is about jobs that it may not have seen: the bell comes
+        // by another connection, and can overtake the answer.
+        self.hungry &= want == 0;
         self.last_turn = now;
         self.stats.turns.fetch_add(1, Ordering::Relaxed);
         let nonce = format!("{}.{:x}", self.nonce, self.turns);
@@ -81,7 +84,7 @@ impl Engine {
                 if kind == Kind::Recovery {
                     add(&self.stats.recovered, answer.claims.len());
                 } else {
-                    self.hungry = answer.more || (want > 0 && answer.claims.len() >= want);
+                    self.hungry |= answer.more || (want > 0 && answer.claims.len() >= want);
                     self.due_at = answer.next_in.map(|left| clock::now() + left);
                 }
                 self.accept(answer, asked_at);
