@@ -79,10 +79,11 @@ fn generate(home: &Path) -> Result<BTreeMap<String, String>> {
     files.insert("src/generated/table.rs".to_owned(), table::source(&model));
     for group in &model.groups {
         files.insert(format!("src/generated/{}.rs", group.file), group::source(&model, group)?);
+        files.insert(format!("tests/wire/requests/{}.rs", group.file), samples::source(&model, group)?);
     }
     files.insert("src/generated/options.rs".to_owned(), options::source(&model));
     files.insert("src/generated/mod.rs".to_owned(), group::index(&model));
-    files.insert("tests/wire/requests.rs".to_owned(), samples::source(&model)?);
+    files.insert("tests/wire/requests/mod.rs".to_owned(), samples::index(&model));
     files.into_iter().map(|(path, text)| Ok((path, format_source(home, &text)?))).collect()
 }
 

@@ -9,26 +9,28 @@ use super::model::{Group, Method, Model};
 use super::names;
 use super::syntax::{Part, Type};
 
-/// The source of `tests/wire/requests.rs`.
-pub(super) fn source(model: &Model) -> Result<String> {
-    let mut out = format!(
-        "{HEADER}//! One minimal and one maximal request per constructor.\n\n\
-         use romaine_commands::{{Command, Request, commands}};\nuse bytes::Bytes;\n\n\
-         /// All of them, with the constructor's name.\npub(crate) fn all() -> Vec<(&'static str, Request)> {{\n\
-         let mut requests = Vec::new();\n"
+/// The source of `tests/wire/requests/mod.rs`.
+pub(super) fn index(model: &Model) -> String {
+    let mut out = format!("{HEADER}//! One minimal and one maximal request per constructor.\n\n");
+    for group in &model.groups {
+        let _infallible = writeln!(out, "mod {};", group.file);
+    }
+    out.push_str(
+        "\nuse romaine_commands::Request;\n\n/// All of them, with the constructor's name.\n\
+         pub(crate) fn all() -> Vec<(&'static str, Request)> {\nlet mut requests = Vec::new();\n",
     );
     for group in &model.groups {
-        let _infallible = writeln!(out, "{}(&mut requests);", group.file);
+        let _infallible = writeln!(out, "{}::add(&mut requests);", group.file);
     }
-    out.push_str("requests\n}\n\n");
-    for group in &model.groups {
-        group_source(&mut out, model, group)?;
-    }
-    Ok(out)
+    out.push_str("requests\n}\n");
+    out
 }
 
-fn group_source(out: &mut String, model: &Model, group: &Group) -> Result<()> {
-    let _infallible = writeln!(out, "fn {}(requests: &mut Vec<(&'static str, Request)>) {{", group.file);
+/// The source of a group's file beside it.
+pub(super) fn source(model: &Model, group: &Group) -> Result<String> {
+    let mut body = String::new();
+    let out = &mut body;
+    out.push_str("pub(super) fn add(requests: &mut Vec<(&'static str, Request)>) {\n");
     for method in &group.methods {
         let parameters = names::type_parameters(&method.reply);
         let turbofish = if parameters.is_empty() {
@@ -50,8 +52,9 @@ fn group_source(out: &mut String, model: &Model, group: &Group) -> Result<()> {
             );
         }
     }
-    out.push_str("}\n\n");
-    Ok(())
+    out.push_str("}\n");
+    let bytes = if body.contains("Bytes") { "use bytes::Bytes;\n" } else { "" };
+    Ok(format!("{HEADER}{bytes}use romaine_commands::{{Command, Request, commands}};\n\n{body}"))
 }
 
 /// The calls of all options that keep the reply's type.
