@@ -48,9 +48,9 @@ pub use opening::Openings;
 pub use reconnect::Reconnect;
 pub use subscriptions::{Delivered, Refused, SubscriptionKind, Subscriptions, subscription_request};
 pub use topology::{
-    AddressError, Agreement, Belief, Candidate, ClusterAnswer, ClusterNode, ClusterView, MergeError, NodeAddress,
-    Overheard, Part, ReadFrom, Redirect, Refresh, RefreshSettings, Reroute, Route, SENTINEL_EVENTS, SENTINEL_HELLO,
-    SLOTS, SentinelAnswer, SentinelEvent, SentinelHello, SentinelView, ShardView, Trigger, ViewError, agree, merge,
+    AddressError, Agreement, Belief, Candidate, ClusterAnswer, ClusterNode, ClusterView, MergeError, NodeAddress, Part,
+    ReadFrom, Redirect, Refresh, RefreshSettings, Reroute, Route, SENTINEL_EVENTS, SENTINEL_HELLO, SLOTS,
+    SentinelAnswer, SentinelEvent, SentinelHello, SentinelView, ShardView, Trigger, ViewError, agree, merge,
     redirect_of, reroute, sentinel_event, slot_of, split,
 };
 pub use wait::{Action, Outcome, ProbeAnswer, Wait, WaitSettings};

@@ -8,7 +8,7 @@
 //! | [`reroute`] | what an error reply says about the node that gave it |
 //! | [`ClusterView`] | who owns a slot, when nodes disagree |
 //! | [`agree`], [`Belief`], [`sentinel_event`] | who is the primary, when Sentinels disagree; what their events mean |
-//! | [`SentinelHello`], [`Overheard`] | the same, when they cannot be reached and the data nodes can |
+//! | [`SentinelHello`] | what they tell each other, which the data nodes carry when they cannot be reached |
 //! | [`Refresh`] | when to ask again |
 //! | [`ReadFrom`] | which node of a shard reads |
 
@@ -37,6 +37,6 @@ pub use route::Route;
 pub use scatter::{MergeError, Part, merge, split};
 pub use sentinel::{Agreement, Belief, SentinelAnswer, SentinelView, agree};
 pub use sentinel_event::{SENTINEL_EVENTS, SentinelEvent, sentinel_event};
-pub use sentinel_hello::{Overheard, SENTINEL_HELLO, SentinelHello};
+pub use sentinel_hello::{SENTINEL_HELLO, SentinelHello};
 pub use slot::{SLOTS, slot_of};
 pub use view_error::ViewError;

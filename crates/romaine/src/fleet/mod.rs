@@ -23,7 +23,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use romaine_commands::{Flags, Request};
 use romaine_proto::{
-    Candidate, Link, NodeAddress, Overheard, ReadFrom, Refresh, RefreshSettings, Route, SentinelHello, Trigger, slot_of,
+    Belief, Candidate, Link, NodeAddress, ReadFrom, Refresh, RefreshSettings, Route, SentinelHello, Trigger, slot_of,
 };
 use tokio::sync::Notify;
 
@@ -57,9 +57,9 @@ pub(crate) struct Fleet {
     pub(crate) homes: Homes,
     /// Where to ask who is the primary.
     sentinels: Mutex<Vec<Arc<Server>>>,
-    /// What Sentinels told each other in our hearing.
-    overheard: Mutex<Overheard>,
-    /// Told when that was news.
+    /// Who is the primary, by the Sentinels' word.
+    belief: Mutex<Belief>,
+    /// Told when there is news of it.
     news: Notify,
     /// Every server there ever was and may still have work.
     known: Mutex<Vec<Weak<Server>>>,
@@ -102,7 +102,7 @@ impl Fleet {
             triggered: Notify::new(),
             homes: Homes::default(),
             sentinels: Mutex::default(),
-            overheard: Mutex::default(),
+            belief: Mutex::default(),
             news: Notify::new(),
             known: Mutex::default(),
             redirects: AtomicU64::new(0),
@@ -126,17 +126,15 @@ impl Fleet {
         self.triggered.notify_one();
     }
 
-    fn overheard(&self) -> MutexGuard<'_, Overheard> {
-        self.overheard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn belief(&self) -> MutexGuard<'_, Belief> {
+        self.belief.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A Sentinel told the others who is the primary: a reason to look, if it is somebody else than we believe.
+    /// A Sentinel told the others who is the primary: a reason to look, if that is news.
     fn overhears(&self, hello: SentinelHello) {
-        let map = self.map.load();
-        let primary = map.shards.first().map(|shard| &shard.primary.address);
-        if self.overheard().hear(clock::now(), hello, primary) {
+        if self.belief().overhear(clock::now(), hello) {
             self.trigger(Trigger::Event);
-            self.news.notify_waiters();
+            self.news.notify_one();
         }
     }
 

@@ -11,7 +11,7 @@ use romaine_proto::{Backoff, NodeAddress, Reconnect, SENTINEL_HELLO, SentinelHel
 use super::Fleet;
 use crate::clock;
 use crate::config::{Address, Offline};
-use crate::hub::Incoming;
+use crate::hub::{Incoming, Message};
 use crate::server::{Part, Role, Server};
 use crate::subscription::Subscription;
 
@@ -55,34 +55,51 @@ fn begin(fleet: &Arc<Fleet>, name: &Arc<str>, node: &NodeAddress) -> Arc<Server>
     config.offline = Offline::Wait;
     let server = Server::new(fleet.common.clone(), Arc::new(config), Part::Sentinel(fleet.me.clone()), Role::Any);
     fleet.remember(&server);
-    fleet.common.spawn(listen(fleet.clone(), server.clone(), name.clone()));
+    fleet.common.spawn(overhear(fleet.clone(), server.clone(), name.clone()));
     server
 }
 
-async fn listen(fleet: Arc<Fleet>, server: Arc<Server>, name: Arc<str>) {
-    let topics = || vec![Bytes::from_static(SENTINEL_HELLO.as_bytes())];
+async fn overhear(fleet: Arc<Fleet>, server: Arc<Server>, name: Arc<str>) {
+    listen(&server, &[SENTINEL_HELLO], |heard| {
+        if let Heard::Message(message) = heard
+            && let Some(hello) = SentinelHello::parse(&message.payload, &name)
+        {
+            fleet.overhears(hello);
+        }
+    })
+    .await;
+}
+
+/// What comes of listening.
+pub(super) enum Heard {
+    Message(Message),
+    /// It is listened (again), or something may be missing.
+    Restored,
+}
+
+/// Listens to channels of one server for as long as it is there.
+pub(super) async fn listen(server: &Arc<Server>, channels: &[&'static str], mut hear: impl FnMut(Heard)) {
+    let topics = || channels.iter().map(|channel| Bytes::from_static(channel.as_bytes())).collect();
     let mut reconnect = Reconnect::new(Backoff::default(), server.config.stable_after, fastrand::Rng::new());
     while !server.is_closed() {
-        let mut subscription = match Subscription::open_at(&server, SubscriptionKind::Channel, topics()).await {
+        let mut subscription = match Subscription::open_at(server, SubscriptionKind::Channel, topics()).await {
             Ok(subscription) => subscription,
-            Err(error) if error.server().is_some() => {
-                // A user without the channel. The Sentinels themselves are listened to all the same.
-                tracing::info!(%error, node = %server.node, "not allowed to listen to what Sentinels tell each other");
-                tokio::time::sleep(ASK_AGAIN_AFTER).await;
-                continue;
-            }
             Err(error) => {
-                tracing::debug!(%error, node = %server.node, "cannot listen at a data node (yet)");
-                tokio::time::sleep(reconnect.failed(clock::now())).await;
+                tracing::debug!(%error, node = %server.node, "cannot listen (yet)");
+                // Who may not listen goes without; the server's log is not to be filled with refusals.
+                let pause = if error.server().is_some() { ASK_AGAIN_AFTER } else { reconnect.failed(clock::now()) };
+                tokio::time::sleep(pause).await;
                 continue;
             }
         };
+        hear(Heard::Restored);
         while let Some(item) = subscription.next().await {
-            if let Incoming::Message(message) = item
-                && let Some(hello) = SentinelHello::parse(&message.payload, &name)
-            {
-                fleet.overhears(hello);
-            }
+            hear(match item {
+                Incoming::Message(message) => Heard::Message(message),
+                Incoming::Gap { .. } | Incoming::Resumed { .. } | Incoming::Refused { .. } | Incoming::Dropped(_) => {
+                    Heard::Restored
+                }
+            });
         }
     }
 }

@@ -7,41 +7,33 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use romaine_commands::{Command as _, Request, cmd};
 use romaine_proto::{
-    Agreement, Backoff, Belief, NodeAddress, Reconnect, SENTINEL_EVENTS, SentinelAnswer, SentinelEvent, SentinelView,
-    SubscriptionKind, Trigger, ViewError, agree, sentinel_event,
+    Agreement, Backoff, NodeAddress, SENTINEL_EVENTS, SentinelAnswer, SentinelEvent, SentinelView, Trigger, ViewError,
+    agree, sentinel_event,
 };
 
 use super::Fleet;
 use super::ask::{PATIENCE, ask};
 use super::map::Layout;
-use super::overhear::Listening;
+use super::overhear::{Heard, Listening};
 use crate::clock;
 use crate::config::{Address, Config};
 use crate::config_topology::Topology;
 use crate::error::{Delivery, Error, ErrorKind, Result};
-use crate::hub::Incoming;
 use crate::server::{Part, Role, Server};
-use crate::subscription::Subscription;
 
 /// Sentinels that are remembered beside those of the URL.
 const LEARNED_MAX: usize = 32;
 
-/// What is believed, and who is listened to.
+/// Who is asked, and where it is listened.
 pub(super) struct Watch {
     name: Arc<str>,
-    belief: Belief,
     watched: HashSet<NodeAddress>,
     listening: Listening,
 }
 
 impl Watch {
     pub(super) fn new(fleet: &Arc<Fleet>) -> Self {
-        let mut watch = Self {
-            name: "".into(),
-            belief: Belief::default(),
-            watched: HashSet::new(),
-            listening: Listening::default(),
-        };
+        let mut watch = Self { name: "".into(), watched: HashSet::new(), listening: Listening::default() };
         if let Topology::Sentinel { sentinels, name, .. } = &fleet.common.config.topology {
             watch.name = name.as_str().into();
             for address in sentinels {
@@ -88,36 +80,29 @@ impl Watch {
     /// Who is the primary: by what was overheard, if that is news, or else by asking.
     pub(super) async fn look(&mut self, fleet: &Arc<Fleet>) -> Result<Layout> {
         let looked = loop {
-            if let Some(view) = self.told(fleet) {
+            let news = fleet.belief().news(clock::now());
+            if let Some(view) = news {
+                tracing::info!(primary = %view.primary, epoch = view.epoch, "the Sentinels tell each other of a new primary");
+                // The rest is asked for afterwards.
+                fleet.trigger(Trigger::Event);
                 break Ok(view);
             }
             // Sentinels that are silent are waited for, unless they are heard elsewhere meanwhile.
             tokio::select! {
                 biased;
                 () = fleet.news.notified() => {}
-                asked = self.ask(fleet) => break asked,
+                asked = self.ask(fleet) => break asked.and_then(|view| believed(fleet, view)),
             }
         };
         // While the Sentinels are silent, also where the next primary is.
         let is_deaf = looked.is_err();
-        let looked =
-            looked.and_then(|view| if self.belief.adopt(clock::now(), &view) { Ok(view) } else { Err(too_old()) });
-        if let Some(view) = self.belief.view()
+        if let Some(view) = fleet.belief().view()
             && fleet.common.config.sentinel_hello
         {
             let replicas = view.replicas.iter().filter(|_| is_deaf);
             self.listening.only_at(fleet, &self.name, std::iter::once(&view.primary).chain(replicas));
         }
         looked.map(|view| Layout::of_pair(&view))
-    }
-
-    /// The primary by what was overheard, if that is news.
-    fn told(&self, fleet: &Fleet) -> Option<SentinelView> {
-        let view = fleet.overheard().overrules(clock::now(), self.belief.view()?)?;
-        tracing::info!(primary = %view.primary, epoch = view.epoch, "the Sentinels tell each other of a new primary");
-        // The rest is asked for afterwards.
-        fleet.trigger(Trigger::Event);
-        Some(view)
     }
 
     /// Asks all at once; enough agreeing answers end the round, the last of them at the latest.
@@ -133,9 +118,9 @@ impl Watch {
         while let Ok(Some(answer)) = tokio::time::timeout_at(deadline.into(), asked.next()).await {
             match answer {
                 Ok(answer) => {
-                    self.belief.hear(clock::now(), answer.epoch);
+                    fleet.belief().hear(clock::now(), answer.epoch);
                     answers.push(answer);
-                    if let Agreement::Now(view) = agree(self.belief.view(), known, &answers, false) {
+                    if let Agreement::Now(view) = agree(fleet.belief().view(), known, &answers, false) {
                         agreed = Some(view);
                         break;
                     }
@@ -144,7 +129,7 @@ impl Watch {
             }
         }
         if agreed.is_none()
-            && let Agreement::Now(view) = agree(self.belief.view(), known, &answers, true)
+            && let Agreement::Now(view) = agree(fleet.belief().view(), known, &answers, true)
         {
             agreed = Some(view);
         }
@@ -157,9 +142,7 @@ impl Watch {
                 self.add(fleet, &address);
             }
         }
-        // What one of them said in our hearing outranks all who do not know it yet.
-        let newest = agreed.map(|view| fleet.overheard().overrules(clock::now(), &view).unwrap_or(view));
-        newest.ok_or_else(|| {
+        agreed.ok_or_else(|| {
             last_error.unwrap_or_else(|| {
                 Error::new(ErrorKind::Unavailable, Delivery::NotSent, "the Sentinels do not agree on a primary (yet)")
             })
@@ -167,9 +150,13 @@ impl Watch {
     }
 }
 
-fn too_old() -> Error {
+/// What a round ended with, unless one of them knew better a moment ago.
+fn believed(fleet: &Fleet, view: SentinelView) -> Result<SentinelView> {
+    if fleet.belief().adopt(clock::now(), &view) {
+        return Ok(view);
+    }
     let message = "the Sentinels name a primary of an older epoch than one of them did a moment ago";
-    Error::new(ErrorKind::Unavailable, Delivery::NotSent, message)
+    Err(Error::new(ErrorKind::Unavailable, Delivery::NotSent, message))
 }
 
 /// A Sentinel is not a data node: its own credentials, no database, no limit of ours on its backlog.
@@ -207,36 +194,20 @@ async fn ask_one(server: Arc<Server>, name: Arc<str>) -> Result<SentinelAnswer> 
 
 /// Listens to one Sentinel for ever. Every beginning and every gap may have hidden an event, so each is a reason to ask.
 async fn listen(fleet: Arc<Fleet>, server: Arc<Server>, name: Arc<str>) {
-    let topics = || SENTINEL_EVENTS.iter().map(|event| bytes::Bytes::from_static(event.as_bytes())).collect();
-    let mut reconnect = Reconnect::new(Backoff::default(), server.config.stable_after, fastrand::Rng::new());
-    while !server.is_closed() {
-        let mut subscription = match Subscription::open_at(&server, SubscriptionKind::Channel, topics()).await {
-            Ok(subscription) => subscription,
-            Err(error) => {
-                tracing::debug!(%error, node = %server.node, "cannot listen to a Sentinel (yet)");
-                tokio::time::sleep(reconnect.failed(clock::now())).await;
-                continue;
+    super::overhear::listen(&server, SENTINEL_EVENTS, |heard| match heard {
+        Heard::Message(message) => match sentinel_event(&message.channel, &message.payload, &name) {
+            SentinelEvent::Refresh | SentinelEvent::SentinelFound => fleet.trigger(Trigger::Event),
+            SentinelEvent::FailoverBegins => {
+                fleet.hold(&message.payload);
+                fleet.trigger(Trigger::Event);
             }
-        };
-        fleet.trigger(Trigger::WatchRestored);
-        while let Some(item) = subscription.next().await {
-            match item {
-                Incoming::Message(message) => match sentinel_event(&message.channel, &message.payload, &name) {
-                    SentinelEvent::Refresh | SentinelEvent::SentinelFound => fleet.trigger(Trigger::Event),
-                    SentinelEvent::FailoverBegins => {
-                        fleet.hold(&message.payload);
-                        fleet.trigger(Trigger::Event);
-                    }
-                    SentinelEvent::FailoverAborted => {
-                        fleet.release();
-                        fleet.trigger(Trigger::Event);
-                    }
-                    SentinelEvent::Nothing => {}
-                },
-                Incoming::Gap { .. } | Incoming::Resumed { .. } | Incoming::Refused { .. } | Incoming::Dropped(_) => {
-                    fleet.trigger(Trigger::WatchRestored);
-                }
+            SentinelEvent::FailoverAborted => {
+                fleet.release();
+                fleet.trigger(Trigger::Event);
             }
-        }
-    }
+            SentinelEvent::Nothing => {}
+        },
+        Heard::Restored => fleet.trigger(Trigger::WatchRestored),
+    })
+    .await;
 }

@@ -1,14 +1,16 @@
 //! What Sentinels say of a primary, and what is believed when they disagree.
 
+mod belief;
 #[cfg(test)]
 mod captured;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use romaine_resp::{Reader, Value};
+
+pub use belief::Belief;
 
 use super::address::NodeAddress;
 use super::fields::field;
@@ -118,44 +120,6 @@ pub struct SentinelView {
     pub epoch: u64,
     /// Where reads may go. Ordered.
     pub replicas: Vec<NodeAddress>,
-}
-
-/// For how long a configuration epoch stands that nobody repeats: a failover's leader tells the other Sentinels within two
-/// seconds. Those that do not know yet are the majority meanwhile, and Sentinels that were set up anew stay it.
-const EPOCH_STANDS_FOR: Duration = Duration::from_secs(10);
-
-/// What is believed, from round to round.
-#[derive(Debug, Clone, Default)]
-pub struct Belief {
-    view: Option<SentinelView>,
-    /// When a Sentinel last spoke of the view's epoch, or of a newer one.
-    heard: Option<Instant>,
-}
-
-impl Belief {
-    /// What is believed.
-    #[must_use]
-    pub const fn view(&self) -> Option<&SentinelView> {
-        self.view.as_ref()
-    }
-
-    /// A Sentinel spoke of this epoch.
-    pub fn hear(&mut self, now: Instant, epoch: u64) {
-        if self.view.as_ref().is_some_and(|view| epoch >= view.epoch) {
-            self.heard = Some(now);
-        }
-    }
-
-    /// A round ended with this view. `false`: it is not believed, being older than what was heard a moment ago.
-    pub fn adopt(&mut self, now: Instant, view: &SentinelView) -> bool {
-        let stands = self.heard.is_some_and(|heard| now < heard + EPOCH_STANDS_FOR);
-        if stands && self.view.as_ref().is_some_and(|before| view.epoch < before.epoch) {
-            return false;
-        }
-        self.view = Some(view.clone());
-        self.heard = Some(now);
-        true
-    }
 }
 
 /// Whether the answers so far are enough.

@@ -188,20 +188,3 @@ fn whatever_three_sentinels_say_the_rules_hold() {
         }
     }
 }
-
-// The leader of a failover is alone with its epoch for up to two seconds, and the old primary may be back by then.
-#[test]
-fn a_majority_that_does_not_know_yet_takes_nothing_back() {
-    let view = |port, epoch| SentinelView { primary: NodeAddress::new("h", port), epoch, replicas: Vec::new() };
-    let (now, mut belief) = (Instant::now(), Belief::default());
-    let after = |seconds| now + Duration::from_secs(seconds);
-    assert!(belief.adopt(now, &view(1, 4)));
-    assert!(belief.adopt(now, &view(2, 5)));
-    assert!(!belief.adopt(after(1), &view(1, 4)));
-    belief.hear(after(8), 5);
-    assert!(!belief.adopt(after(11), &view(1, 4)), "somebody said it again");
-    belief.hear(after(12), 4);
-    assert_eq!(belief.view().map(|view| view.epoch), Some(5));
-    assert!(belief.adopt(after(18), &view(1, 1)), "nobody repeats it: the Sentinels were set up anew");
-    assert!(belief.adopt(after(18), &view(3, 1)), "another of the same epoch is news");
-}
