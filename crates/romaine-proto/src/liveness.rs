@@ -123,6 +123,15 @@ impl Liveness {
         }
     }
 
+    /// That of the connection that probes the blocked ones. Where nobody probes, it is only there for the ghosts of lost
+    /// connections: a PING goes before each of its questions anyway, so that its silence in between is nobody's loss, and
+    /// an idle fleet is spared the heartbeats.
+    #[must_use]
+    pub fn for_control(&self) -> Self {
+        let heartbeat = self.heartbeat.filter(|_| self.probe_after.is_some());
+        Self { heartbeat, ..self.clone() }
+    }
+
     /// How often a waiting connection looks at the clock, so that a pause of our own process is told apart from the
     /// peer's silence: a tenth of the verdict, half a second at most.
     fn tick(&self) -> Duration {
@@ -329,6 +338,21 @@ mod tests {
             }
         }
         verdicts
+    }
+
+    #[test]
+    fn the_control_connection_is_watched_like_any_other_where_it_probes_and_else_only_while_something_is_asked() {
+        for settings in [Liveness::default(), Liveness::fast(), Liveness::frugal()] {
+            assert_eq!(settings.for_control(), settings);
+            let start = Instant::now();
+            let silent = Liveness { probe_after: None, ..settings.clone() }.for_control();
+            let mut watchdog = Watchdog::new(Arc::new(silent), start);
+            let promise = settings.dead_after.unwrap() * 2;
+            assert_eq!(run(&mut watchdog, start + promise), [], "nobody asks for anything");
+            watchdog.unanswered(start + promise, Some(false));
+            let verdicts = run(&mut watchdog, start + promise * 2);
+            assert!(matches!(verdicts.last(), Some((_, Verdict::Dead { .. }))), "{verdicts:?}");
+        }
     }
 
     #[test]

@@ -111,12 +111,7 @@ impl New {
     fn circuit(self, hub: Option<Arc<Hub>>) -> Arc<Circuit> {
         let Self { lane, mut limits, liveness, fail_offline } = self;
         let mut wire = WireLane::Requests;
-        let liveness = if lane == Lane::Control && liveness.probe_after.is_none() {
-            // Nobody probes: it is there for the ghosts of lost connections, and a PING goes before each question anyway.
-            Arc::new(Liveness { heartbeat: None, ..(*liveness).clone() })
-        } else {
-            liveness
-        };
+        let liveness = if lane == Lane::Control { Arc::new(liveness.for_control()) } else { liveness };
         if hub.is_some() {
             wire = WireLane::Subscriber;
             // What is wanted bounds what is asked for; a limit would leave a subscription out in silence.

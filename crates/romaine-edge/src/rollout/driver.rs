@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use romaine::{Client, Event, EventStream};
 use romaine_queue::{NewJob, Queue};
 
@@ -96,7 +96,7 @@ pub async fn drive(
 /// Whether a server of the hub was replaced by another since the last look.
 fn failed_over(events: &mut EventStream) -> bool {
     let mut seen = false;
-    while let Some(Some(event)) = events.next().now_or_never() {
+    while let Some(event) = events.try_next() {
         seen |= matches!(event, Event::Failover { .. });
     }
     seen

@@ -119,7 +119,7 @@ async fn a_frozen_primary_is_left_when_another_is_promoted_by_hand() {
     let promoted = now();
     within(PATIENCE, "a write", writer.works()).await;
     // Each question waits for the frozen one, a second and a half.
-    assert!(now() - promoted < Duration::from_secs(8), "{:?}", now() - promoted);
+    assert!(now() - promoted < Duration::from_secs(4), "{:?}", now() - promoted);
     writer.stop().await;
 }
 
@@ -178,5 +178,5 @@ async fn without_any_primary_nobody_is_stormed_and_writes_go_on_when_there_is_on
     for writer in writers {
         within(PATIENCE, "the write", writer).await.unwrap().unwrap();
     }
-    assert!(now() - promoted < Duration::from_secs(8), "{:?}", now() - promoted);
+    assert!(now() - promoted < Duration::from_secs(4), "{:?}", now() - promoted);
 }

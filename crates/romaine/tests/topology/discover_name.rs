@@ -125,7 +125,7 @@ async fn a_blocked_consumer_follows_the_name() {
     name.demote().await;
     let demoted = now();
     eventually(PATIENCE, "the client at the new one", async || blocked(&name.new).await).await.unwrap();
-    assert!(now() - demoted < Duration::from_secs(8), "{:?}", now() - demoted);
+    assert!(now() - demoted < Duration::from_secs(4), "{:?}", now() - demoted);
     name.new.command(&["LPUSH", "jobs", "one"]).await.unwrap();
     assert_eq!(within(PROMISE, "the element", consumer).await.unwrap().unwrap().unwrap().1, "one");
 }

@@ -128,7 +128,7 @@ async fn without_a_replica_reading_from_one_is_a_clear_error_and_works_again_whe
     lab.wait_until_linked().await.unwrap();
     let back = now();
     assert_eq!(client.get::<String>("key").timeout(PATIENCE).await.unwrap().as_deref(), Some("value"));
-    assert!(now() - back < Duration::from_secs(8), "{:?}", now() - back);
+    assert!(now() - back < Duration::from_secs(4), "{:?}", now() - back);
 }
 
 // Case 75, with Sentinel, whose event tells that it is back.

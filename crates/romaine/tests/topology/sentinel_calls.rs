@@ -163,7 +163,7 @@ async fn a_consumer_goes_on_at_the_new_primary_and_its_ghost_on_the_old_one_is_f
     .await;
     assert!(!verdict.may_have_lost(), "it was asked while the connection lived: {verdict:?}");
     blocked_at(&new, 1).await;
-    assert!(now() - failed_over < Duration::from_secs(8), "{:?}", now() - failed_over);
+    assert!(now() - failed_over < Duration::from_secs(4), "{:?}", now() - failed_over);
     blocked_at(&old, 0).await;
     let role = old.command(&["ROLE"]).await.unwrap().text();
     assert!(role.starts_with("master"), "the ghost could still have taken something: {role}");
@@ -186,7 +186,7 @@ async fn a_consumer_that_is_unblocked_by_a_change_of_role_goes_on_at_the_new_pri
     lab.promote(&new).await.unwrap();
     let promoted = now();
     blocked_at(&new, 1).await;
-    assert!(now() - promoted < Duration::from_secs(8), "{:?}", now() - promoted);
+    assert!(now() - promoted < Duration::from_secs(4), "{:?}", now() - promoted);
     new.command(&["LPUSH", "jobs", "one"]).await.unwrap();
     let element = within(PROMISE, "the element", consumer).await.unwrap().unwrap().unwrap();
     assert_eq!(element.1, "one");

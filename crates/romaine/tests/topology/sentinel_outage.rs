@@ -39,7 +39,7 @@ async fn after_an_outage_of_everything_the_roles_are_asked_for_again() {
     assert_eq!(primary.address(), new.address(), "the roles are written down");
     let back = now();
     within(PATIENCE, "the write", writing).await.unwrap().unwrap();
-    assert!(now() - back < Duration::from_secs(8), "{:?}", now() - back);
+    assert!(now() - back < Duration::from_secs(4), "{:?}", now() - back);
     assert_eq!(primary.command(&["GET", "key"]).await.unwrap().text(), "value");
 }
 

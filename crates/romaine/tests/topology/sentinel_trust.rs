@@ -21,7 +21,7 @@ async fn one_sentinel_of_three_is_enough_to_connect() {
     lab.sentinels()[1].freeze().await.unwrap();
     let began = now();
     let client = connect(&lab.url()).await;
-    assert!(now() - began < Duration::from_secs(8), "{:?}", now() - began);
+    assert!(now() - began < Duration::from_secs(4), "{:?}", now() - began);
     client.set("key", "value").await.unwrap();
     assert_eq!(port_of(&client).await, lab.data().nodes()[0].port().to_string());
     client.close().await;

@@ -12,9 +12,8 @@ use romaine_faultlab::Server;
 /// Longer than anything here may take: a wait that passes it has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
-/// How soon after the servers' own failover writes must work again, in a test. The promise is two seconds, and the matrix
-/// measures it; here it is about not waiting for what takes ten (a demotion, a verdict) on a machine with other work.
-pub(crate) const PROMISE: Duration = Duration::from_secs(6);
+/// How soon after the servers' own failover writes must work again.
+pub(crate) const PROMISE: Duration = Duration::from_secs(2);
 
 /// Bounds a wait whose end is the point of a test.
 pub(crate) async fn within<F: Future>(limit: Duration, what: &str, wait: F) -> F::Output {

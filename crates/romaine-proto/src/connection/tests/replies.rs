@@ -1,3 +1,4 @@
+use bytes::Buf as _;
 use romaine_resp::DecodeErrorKind;
 
 use super::*;
@@ -136,4 +137,35 @@ fn what_arrives_without_a_socket_is_ignored() {
     rig.close(0);
     rig.feed("+late\r\n").unwrap();
     assert_eq!(rig.told(), Vec::<String>::new());
+}
+
+#[test]
+fn one_request_after_the_other_needs_one_buffer() {
+    let mut rig = Rig::ready();
+    let mut sending = BytesMut::new();
+    rig.ask([1]);
+    rig.connection.take(rig.now, &mut sending);
+    let first = sending.as_ptr().addr();
+    rig.connection.give_back(&mut sending);
+    assert_eq!(&sending[..], b"<1>", "not written yet");
+    sending.advance(3);
+    rig.connection.give_back(&mut sending);
+    assert_eq!(sending.capacity(), 0, "the connection has it");
+    rig.ask([2]);
+    rig.connection.take(rig.now, &mut sending);
+    assert_eq!(&sending[..], b"<2>");
+    assert!((first..first + 64).contains(&sending.as_ptr().addr()), "the same memory");
+}
+
+#[test]
+fn what_was_queued_while_a_buffer_was_written_is_not_lost_when_it_is_given_back() {
+    let mut rig = Rig::ready();
+    let mut sending = BytesMut::new();
+    rig.ask([1]);
+    rig.connection.take(rig.now, &mut sending);
+    rig.ask([2]);
+    sending.advance(3);
+    rig.connection.give_back(&mut sending);
+    rig.connection.take(rig.now, &mut sending);
+    assert_eq!(&sending[..], b"<2>");
 }
