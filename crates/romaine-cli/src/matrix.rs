@@ -80,11 +80,22 @@ pub(crate) async fn run(args: &Args) -> Outcome {
     let count = plan.count();
     eprintln!("{count} runs of cells, about {}", in_words(plan.estimate()));
     let (tell, progress) = mpsc::channel(64);
-    let (survey, ()) = tokio::join!(plan.run(tell), show(progress, count));
+    let (survey, ()) = tokio::join!(plan.run(tell, stopped()), show(progress, count));
     let survey = survey?;
     write_all(args, &survey)?;
     say!("\n{}", summary(&survey));
+    if let Some(done) = survey.stopped_after {
+        let error = anyhow!("stopped after {done} of {count} runs; what was measured is above and written");
+        return Err(Failure::negative(error));
+    }
     Ok(survey.is_kept())
+}
+
+/// Ctrl-C. It reaches the servers and the other clients, too: what is under way is of no use any more.
+async fn stopped() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 fn plan(args: &Args) -> Result<SurveyPlan, Failure> {

@@ -8,7 +8,7 @@ use romaine_faultlab::scenario::matrix::{
     Cell, Contestant, Fault, Grade, Outcome, Scale, Selection, Survey, SurveyPlan, SurveyStep, Topology, Under,
 };
 use romaine_faultlab::scenario::{Driver, Pace};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// A driver that is a shell script. It has read the order when its body begins.
@@ -47,16 +47,31 @@ fn plan(contestants: Vec<Contestant>, cells: Vec<Cell>) -> SurveyPlan {
 }
 
 async fn measure(plan: &SurveyPlan) -> Survey {
+    measure_until(plan, usize::MAX).await
+}
+
+/// Stops when so many runs have ended.
+async fn measure_until(plan: &SurveyPlan, enough: usize) -> Survey {
     let (tell, mut steps) = mpsc::channel(64);
+    let (stop, stopped) = oneshot::channel();
     let mut showing = JoinSet::new();
     showing.spawn(async move {
+        let mut stop = Some(stop);
         while let Some(step) = steps.recv().await {
-            if let SurveyStep::Ended { line, .. } = step {
+            if let SurveyStep::Ended { line, done, .. } = step {
                 println!("{line}");
+                if done >= enough {
+                    stop.take().map(|stop| stop.send(()));
+                }
             }
         }
     });
-    let survey = plan.run(tell).await.unwrap();
+    let stop = async {
+        if stopped.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let survey = plan.run(tell, stop).await.unwrap();
     showing.join_all().await;
     survey
 }
@@ -109,6 +124,17 @@ async fn a_driver_that_does_not_end_is_killed_and_its_open_calls_never_returned(
     let Outcome::Measured(measured) = &entry.runs[0].outcome else { panic!("{survey:?}") };
     assert_eq!((measured.calls.never_returned, measured.grade), (7, Grade::Hangs));
     assert!(measured.broken.iter().any(|broken| broken.contains("was killed")), "{:?}", measured.broken);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_survey_that_is_stopped_has_what_was_measured_and_says_what_was_not() {
+    // The second would take its minute.
+    let contestants = vec![scripted("crashing", "exit 3"), scripted("silent", "sleep 60")];
+    let survey = measure_until(&plan(contestants, cells(&[Fault::F06], &[Under::Blocked])), 1).await;
+    let reasons: Vec<_> = survey.entries.iter().map(|entry| (entry.client.as_str(), entry.has_failed())).collect();
+    assert_eq!((survey.stopped_after, reasons), (Some(1), vec![("crashing", true), ("silent", false)]));
+    assert_eq!(survey.entries[1].reason(), Some("not measured: it was stopped before"));
+    assert!(survey.markdown(None, None).contains("stopped after 1 run"), "{}", survey.markdown(None, None));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

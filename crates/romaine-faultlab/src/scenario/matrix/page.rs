@@ -44,6 +44,10 @@ impl Survey {
             self.runs,
             self.took_s / 60.0
         ));
+        if let Some(done) = self.stopped_after {
+            let runs = if done == 1 { "run" } else { "runs" };
+            out.push_str(&format!("**It was stopped after {done} {runs}: the rest was not measured.**\n\n"));
+        }
         if let Some(picture) = picture {
             out.push_str(&format!("![The heat map: faults by clients]({picture})\n\n"));
         }

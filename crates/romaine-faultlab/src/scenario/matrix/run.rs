@@ -1,6 +1,6 @@
 //! Runs the cells: side by side where they do not disturb each other.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,51 +45,61 @@ pub async fn run(cells: &[Cell], settings: &Settings, progress: mpsc::Sender<Pro
             let _ = progress.send(step).await;
         }
     };
-    let (cells, ()) = tokio::join!(measure_all(tasks, settings.jobs, tell), passing_on);
+    let (reports, ()) = tokio::join!(measure_all(tasks, settings.jobs, tell, std::future::pending()), passing_on);
     Report {
         client: settings.driver.client().to_owned(),
         pace: settings.pace,
         scale: settings.scale,
         took_s: Moment::now().since(began).as_secs_f64(),
-        cells,
+        cells: reports.into_iter().flatten().collect(),
     }
 }
 
-/// Does all tasks, and hands back a report for each, in their order. Progress comes with the task's place.
+/// Does all tasks, and hands back a report for each, in their order. Progress comes with the task's place. When `stop` is
+/// there, what runs is dropped with its servers and clients; of that and of the rest there is no report.
 pub(super) async fn measure_all(
     tasks: Vec<Task>,
     jobs: usize,
     progress: mpsc::Sender<(usize, Progress)>,
-) -> Vec<CellReport> {
+    stop: impl Future<Output = ()>,
+) -> Vec<Option<CellReport>> {
     let no_namespace = Namespace::probe().await.err();
-    let mut reports: Vec<_> = tasks.iter().map(|task| panicked(task.cell)).collect();
+    let mut stop = std::pin::pin!(stop);
+    let mut reports: Vec<_> = tasks.iter().map(|_| None).collect();
     let numbered = tasks.into_iter().enumerate();
     let (alone, together): (Vec<_>, Vec<_>) = numbered.partition(|(_, task)| task.cell.fault.is_alone());
     for (batch, jobs) in [(together, jobs.max(1)), (alone, 1)] {
         let mut waiting = VecDeque::from(batch);
         let mut running = JoinSet::new();
+        let mut tasks = HashMap::new();
         loop {
             while running.len() < jobs
                 && let Some((place, task)) = waiting.pop_front()
             {
-                let (progress, no_namespace) = (progress.clone(), no_namespace.clone());
-                running.spawn(async move {
+                let (progress, no_namespace, cell) = (progress.clone(), no_namespace.clone(), task.cell);
+                let running = running.spawn(async move {
                     let _ = progress.send((place, Progress::Begins(task.cell))).await;
-                    let report = one(&task, no_namespace).await;
-                    let _ = progress.send((place, Progress::Ended(Box::new(report.clone())))).await;
-                    (place, report)
+                    one(&task, no_namespace).await
                 });
+                tasks.insert(running.id(), (place, cell));
             }
-            match running.join_next().await {
-                None => break,
-                Some(Ok((place, report))) => {
-                    if let Some(slot) = reports.get_mut(place) {
-                        *slot = report;
-                    }
-                }
-                // A panic in a cell is the lab's own mistake; it is on standard error already.
-                Some(Err(_panicked)) => {}
+            let (id, report) = tokio::select! {
+                biased;
+                () = &mut stop => return reports,
+                ended = running.join_next_with_id() => match ended {
+                    None => break,
+                    Some(Ok((id, report))) => (id, Some(report)),
+                    // A panic in a cell is the lab's own mistake; it is on standard error already.
+                    Some(Err(panic)) => (panic.id(), None),
+                },
+            };
+            let Some((place, cell)) = tasks.remove(&id) else { continue };
+            let report = report.unwrap_or_else(|| panicked(cell));
+            if let Some(slot) = reports.get_mut(place) {
+                *slot = Some(report.clone());
             }
+            // What was told to have ended is in the reports, whenever it is stopped.
+            let _ = progress.send((place, Progress::Ended(Box::new(report)))).await;
         }
     }
     reports

@@ -84,6 +84,9 @@ pub struct Survey {
     pub scale: Scale,
     /// How often each cell was measured.
     pub runs: usize,
+    /// How many runs of cells had ended when it was stopped, if that is so: not all cells were measured, or not as often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_after: Option<usize>,
     /// How long it took, in seconds.
     pub took_s: f64,
     /// The configurations.
@@ -135,12 +138,16 @@ impl SurveyPlan {
         all
     }
 
-    /// Measures all of it.
+    /// Measures all of it, or as much as there is time for until `stop`: what was not measured says so.
     ///
     /// # Errors
     ///
     /// When the directory for the logs cannot be made.
-    pub async fn run(&self, progress: mpsc::Sender<SurveyStep>) -> anyhow::Result<Survey> {
+    pub async fn run(
+        &self,
+        progress: mpsc::Sender<SurveyStep>,
+        stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<Survey> {
         let began = Moment::now();
         if let Some(logs) = &self.logs {
             std::fs::create_dir_all(logs)?;
@@ -152,10 +159,12 @@ impl SurveyPlan {
         let (tell, told) = mpsc::channel(64);
         let cells: Vec<_> = wanted.iter().map(|(.., cell)| *cell).collect();
         let telling = self.tell(&names, &cells, told, progress);
-        let (reports, ()) = tokio::join!(measure_all(tasks, self.jobs, tell), telling);
+        let (reports, ()) = tokio::join!(measure_all(tasks, self.jobs, tell, stop), telling);
+        let measured = reports.iter().flatten().count();
 
         let mut runs = BTreeMap::<_, Vec<Run>>::new();
-        for ((run, who, config, cell), CellReport { outcome, took_s, .. }) in wanted.into_iter().zip(reports) {
+        for ((run, who, config, cell), report) in wanted.into_iter().zip(reports) {
+            let Some(CellReport { outcome, took_s, .. }) = report else { continue };
             let log = self.logs.as_ref().map(|_| self.log_name(run, who, config, cell));
             runs.entry((who, config_place(config), cell)).or_default().push(Run {
                 outcome: scrubbed(outcome),
@@ -180,6 +189,7 @@ impl SurveyPlan {
             machine: super::machine::describe(),
             scale: self.scale,
             runs: self.runs,
+            stopped_after: (measured < names.len()).then_some(measured),
             took_s: Moment::now().since(began).as_secs_f64(),
             configs: self.configs.clone(),
             clients: self.contestants.iter().map(who).collect(),
@@ -270,7 +280,7 @@ fn who(contestant: &Contestant) -> Who {
 }
 
 fn not_run(contestant: &Contestant, cell: Cell) -> Run {
-    let reason = contestant.cannot(cell).unwrap_or_default();
+    let reason = contestant.cannot(cell).unwrap_or_else(|| "not measured: it was stopped before".into());
     Run { outcome: Outcome::Skipped(reason), took_s: 0.0, log: None }
 }
 
