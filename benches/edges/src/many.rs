@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use romaine_queue::{Failure, Job};
 use serde_json::json;
 
@@ -17,6 +17,12 @@ const FIRST: usize = 100;
 
 /// Files that a server keeps for itself (32), and ours beside the edges' connections.
 const SPARE: u64 = 64;
+
+/// Between two looks at connections that are ending.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Longer than they may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The goal: memory of this process per connection.
 const MOST: f64 = 8.0 * 1024.0;
@@ -85,5 +91,12 @@ pub(crate) async fn measure(is_quick: bool, wanted: usize, report: &mut Report) 
         details,
     );
     drop((first, others));
-    Ok(())
+    // The next figure needs the files.
+    let ended = async {
+        while hub::sample(&server).await?.connected > 1 {
+            tokio::time::sleep(LOOK).await
+        }
+        Ok(())
+    };
+    tokio::time::timeout(PATIENCE, ended).await.context("the edges' connections did not end")?
 }

@@ -68,9 +68,13 @@ impl Key {
 #[derive(Clone)]
 pub(crate) struct Keys(Arc<Inner>);
 
+/// A process may serve thousands of queues: the keys are one text.
 struct Inner {
     name: String,
-    keys: Vec<String>,
+    /// All keys, one behind the other.
+    keys: String,
+    /// Where each of them ends.
+    ends: [usize; Key::NAMES.len()],
 }
 
 impl Keys {
@@ -86,8 +90,13 @@ impl Keys {
                  * and ?, for example edge:017"
             )));
         }
-        let keys = Key::NAMES.iter().map(|(_, end)| format!("rq:{{{name}}}:{end}")).collect();
-        Ok(Self(Arc::new(Inner { name: name.to_owned(), keys })))
+        let (mut keys, mut ends) = (String::new(), [0; Key::NAMES.len()]);
+        for ((_, last), end) in Key::NAMES.iter().zip(&mut ends) {
+            keys.extend(["rq:{", name, "}:", last]);
+            *end = keys.len();
+        }
+        keys.shrink_to_fit();
+        Ok(Self(Arc::new(Inner { name: name.to_owned(), keys, ends })))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -95,7 +104,10 @@ impl Keys {
     }
 
     pub(crate) fn key(&self, key: Key) -> &str {
-        self.0.keys.get(key as usize).map_or("", String::as_str)
+        let Inner { keys, ends, .. } = &*self.0;
+        let place = key as usize;
+        let begin = place.checked_sub(1).map_or(0, |before| ends[before]);
+        &keys[begin..ends[place]]
     }
 
     /// Where a stored result is announced.
@@ -125,7 +137,8 @@ mod tests {
         assert_eq!(keys.key(Key::Jobs), "rq:{edge:017}:j");
         assert_eq!(keys.key(Key::Cancels), "rq:{edge:017}:c");
         assert_eq!(Key::Cancels.local(), "cancels");
-        assert!(keys.0.keys.iter().all(|key| key.starts_with("rq:{edge:017}:")));
+        assert_eq!(keys.key(Key::Seen1), "rq:{edge:017}:f1");
+        assert_eq!(keys.0.keys.matches("rq:{edge:017}:").count(), Key::NAMES.len());
     }
 
     #[test]

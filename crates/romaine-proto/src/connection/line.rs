@@ -14,6 +14,9 @@ use super::outcome::{Answered, Delivery, Failure, FailureKind, Outcomes};
 /// The value of `left` for a request whose replies never end.
 const ENDLESS: u32 = u32::MAX;
 
+/// A buffer that is larger than this is not kept for one request at a time.
+const LONE_BYTES: usize = 256;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
     /// A caller, by its token.
@@ -211,10 +214,13 @@ impl Line {
     }
 
     /// The buffer of [`take`](Self::take), written. Taken back where the line has none: whoever sends one request after the
-    /// other needs one buffer, and a process may have thousands of such connections.
+    /// other needs one buffer, and a process may have thousands of such connections. What is large for one request is not
+    /// kept: it was a script once a minute as likely as not.
     #[inline]
     pub(super) fn give_back(&mut self, written: &mut BytesMut) {
-        if self.outgoing.capacity() == 0 {
+        if self.sent <= 1 && written.capacity() > LONE_BYTES {
+            *written = BytesMut::new();
+        } else if self.outgoing.capacity() == 0 {
             std::mem::swap(written, &mut self.outgoing);
         }
     }
@@ -395,6 +401,11 @@ impl Line {
     /// Places in memory, withdrawn ones included.
     pub(super) fn places_held(&self) -> usize {
         self.places.len()
+    }
+
+    /// Bytes that are reserved.
+    pub(super) fn capacity(&self) -> usize {
+        self.outgoing.capacity()
     }
 
     /// Bytes in memory, those of withdrawn requests included.

@@ -169,3 +169,23 @@ fn what_was_queued_while_a_buffer_was_written_is_not_lost_when_it_is_given_back(
     rig.connection.take(rig.now, &mut sending);
     assert_eq!(&sending[..], b"<2>");
 }
+
+#[test]
+fn a_large_buffer_is_kept_for_many_requests_and_not_for_one() {
+    let mut rig = Rig::ready();
+    let large = "x".repeat(1_000);
+    let write = |rig: &mut Rig, tokens: &[u32]| {
+        let mut sending = BytesMut::new();
+        for token in tokens {
+            rig.request(options(*token), &large);
+        }
+        rig.connection.take(rig.now, &mut sending);
+        sending.clear();
+        rig.connection.give_back(&mut sending);
+        let held = rig.connection.line.capacity() + sending.capacity();
+        rig.feed("+OK\r\n".repeat(tokens.len()).as_bytes()).unwrap();
+        held
+    };
+    assert_eq!(write(&mut rig, &[1]), 0);
+    assert!(write(&mut rig, &[2, 3, 4]) >= 3_000);
+}
