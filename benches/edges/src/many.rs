@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use romaine_faultlab::eventually;
 use romaine_queue::{Failure, Job};
 use serde_json::json;
 
@@ -17,9 +18,6 @@ const FIRST: usize = 100;
 
 /// Files that a server keeps for itself (32), and ours beside the edges' connections.
 const SPARE: u64 = 64;
-
-/// Between two looks at connections that are ending.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Longer than they may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -91,12 +89,7 @@ pub(crate) async fn measure(is_quick: bool, wanted: usize, report: &mut Report) 
         details,
     );
     drop((first, others));
-    // The next figure needs the files.
-    let ended = async {
-        while hub::sample(&server).await?.connected > 1 {
-            tokio::time::sleep(LOOK).await
-        }
-        Ok(())
-    };
-    tokio::time::timeout(PATIENCE, ended).await.context("the edges' connections did not end")?
+    // The next figure needs the files. So does the question whether they are free.
+    let are_gone = async || hub::sample(&server).await.is_ok_and(|sample| sample.connected <= 1);
+    eventually(PATIENCE, "the edges' connections to end", are_gone).await
 }

@@ -142,7 +142,7 @@ enum Pause {
 }
 
 impl Course<'_> {
-    async fn run(self) -> Result<ReplyBytes> {
+    async fn run(&self) -> Result<ReplyBytes> {
         let common = self.router.common();
         let config = &common.config;
         let mut reconnect = Reconnect::new(config.backoff.clone(), config.stable_after, fastrand::Rng::new());

@@ -132,8 +132,8 @@ impl Engine {
         }
     }
 
-    /// Works until it is told to stop, or the client is closed.
-    pub(crate) async fn run(mut self) -> Result<()> {
+    /// Works until it is told to stop, or the client is closed. By reference: a future that owned it would hold it twice.
+    pub(crate) async fn run(&mut self) -> Result<()> {
         loop {
             let now = clock::now();
             self.look_around(now);

@@ -152,7 +152,7 @@ impl WorkerBuilder {
         let stats = Arc::new(Stats::default());
         let name = self.settings.name.clone();
         let queue = self.queue.name().to_owned();
-        let engine = Engine::new(self.queue, self.settings, self.handler, stats.clone(), followed);
+        let mut engine = Engine::new(self.queue, self.settings, self.handler, stats.clone(), followed);
         let mut task = JoinSet::new();
         let (who, whose) = (name.clone(), queue.clone());
         task.spawn(async move {
