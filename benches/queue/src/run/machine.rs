@@ -1,6 +1,6 @@
 //! Where and when a run took place.
 
-use std::{env, fs, process::Command, thread, time::SystemTime};
+use std::{env, fs, iter, path::Path, process::Command, thread, time::SystemTime};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -10,8 +10,8 @@ use serde::Serialize;
 pub(super) struct Machine {
     /// UTC, at the start.
     pub(super) date: String,
-    /// The command line, without the program.
-    pub(super) arguments: String,
+    /// The command.
+    pub(super) command: String,
     /// The processor.
     pub(super) cpu: String,
     /// Processors that this process may use.
@@ -38,7 +38,7 @@ impl Machine {
         });
         Ok(Self {
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-            arguments: env::args().skip(1).collect::<Vec<_>>().join(" "),
+            command: command(),
             cpu: processor().unwrap_or_else(unknown),
             cpus: thread::available_parallelism()?.get(),
             kernel: output("uname", &["-sr"]).unwrap_or_else(unknown),
@@ -52,6 +52,12 @@ impl Machine {
                 .unwrap_or_else(unknown),
         })
     }
+}
+
+/// What a stranger types to have the same: without the paths of this machine.
+fn command() -> String {
+    let words = env::args().skip(2).map(|word| if Path::new(&word).is_absolute() { "…".to_owned() } else { word });
+    iter::once("cargo xtask bench --queue".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 fn unknown() -> String {

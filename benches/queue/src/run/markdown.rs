@@ -19,7 +19,7 @@ pub(super) fn render(report: &Report) -> String {
 fn write(text: &mut String, report: &Report) -> std::fmt::Result {
     let (machine, plan) = (&report.machine, &report.plan);
     writeln!(text, "# Work queues\n")?;
-    writeln!(text, "`{}`, {}, {:.0} s.", machine.arguments, machine.date, report.seconds)?;
+    writeln!(text, "`{}`, {}, {:.0} s.", machine.command, machine.date, report.seconds)?;
     writeln!(text, "{}, {} processors, {}, {}.", machine.cpu, machine.cpus, machine.kernel, machine.server)?;
     writeln!(text, "{}. Revision {}, load {}.", machine.tools.join(", "), machine.revision, machine.load)?;
 
