@@ -242,7 +242,9 @@ impl Handshake {
                 self.speak_resp2(out);
                 return None;
             }
-            if !step.is_optional() {
+            // A server that cannot write its disk, and a user who may not: both answer, which is all that was asked.
+            let has_answered = step == Step::Ping && matches!(error.code(), "MISCONF" | "NOPERM");
+            if !step.is_optional() && !has_answered {
                 return Some(Err(HandshakeError::Refused { step, error }));
             }
         } else if let Err(error) = self.learn(step, token, &mut reader) {

@@ -221,6 +221,8 @@ impl Course<'_> {
 
     /// On one connection, until it has the reply or is given up.
     async fn part(&self, server: &Arc<Server>, dedicated: Dedicated) -> Part {
+        // From here on: the server may be left while its permission is asked for.
+        let fences = server.course();
         let may_probe = match (server.config.liveness.probe_after, server.probes.known()) {
             (None, _) => false,
             (Some(_), Some(known)) => known,
@@ -228,7 +230,7 @@ impl Course<'_> {
         };
         let mut wait = Wait::new(self.settings(may_probe), clock::now(), self.deadline);
         let mut action = wait.start(clock::now());
-        let mut under_way = UnderWay::new(server, dedicated, self.request.spec().name, self.takes());
+        let mut under_way = UnderWay::new(server, fences, dedicated, self.request.spec().name, self.takes());
         let mut attempt = 0;
         let mut reply = None;
         loop {
@@ -334,7 +336,9 @@ impl Course<'_> {
     }
 
     /// The connection ended while the command was at the server.
-    async fn ended_under_it(&self, under_way: UnderWay<'_>) -> Part {
+    async fn ended_under_it(&self, mut under_way: UnderWay<'_>) -> Part {
+        // Nobody may have looked since the handshake.
+        under_way.was_ready = true;
         // The end of the stream comes after every reply that was written to it, so the wait goes on by itself. But a
         // server that closes a client discards what it has not written yet: LPUSH and CLIENT KILL in one turn of its
         // loop lose the element (fault lab, F07 "just served"). That cannot be known here, so it is told.

@@ -482,7 +482,10 @@ impl Circuit {
             let state = &mut *guard;
             state.stamp = None;
             state.last_error = Some(error.clone());
-            state.client_id = None;
+            if !for_good {
+                // Of a connection that is not made anew it stays known: its ghost is fenced by it.
+                state.client_id = None;
+            }
             let fail_queued = state.fail_offline;
             let mut inbox = Inbox {
                 cells: &mut state.cells,

@@ -18,6 +18,7 @@ use romaine_resp::{Reader, ServerError, Token};
 use crate::batch::{self, Batch};
 use crate::call::{Call, Target, ask};
 use crate::circuit::Patience;
+use crate::clock;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::server::Server;
 
@@ -88,8 +89,8 @@ pub(crate) async fn inquire(server: Arc<Server>) -> ProbeAnswer {
     let patience = Patience::For(Some(server.config.liveness.slice_grace / 4));
     let control = || Target::of(&server, &server.control);
     let ping = Call::<()>::new(control(), cmd::<()>("PING").into_request(), patience).retry(RetryPolicy::Never);
-    if let Err(error) = ping.await {
-        return if error.server().is_some_and(retry::is_passing) { ProbeAnswer::Busy } else { ProbeAnswer::Lost };
+    if let Err(no_answer) = answered(ping.await) {
+        return no_answer;
     }
     let script = cmd::<()>("EVAL").arg("return 0").arg(0).into_request();
     match Call::<i64>::new(control(), script, patience).retry(RetryPolicy::Never).await {
@@ -100,12 +101,23 @@ pub(crate) async fn inquire(server: Arc<Server>) -> ProbeAnswer {
     }
 }
 
+/// Whether the control connection is alive and the server at work. A refusal is an answer as well: of a user who may not
+/// PING (`-NOPERM`), by a server that cannot write its disk (`-MISCONF`).
+fn answered(ping: Result<()>) -> Result<(), ProbeAnswer> {
+    match ping {
+        Ok(()) => Ok(()),
+        Err(error) if error.server().is_some_and(retry::is_passing) => Err(ProbeAnswer::Busy),
+        Err(error) if error.server().is_some() => Ok(()),
+        Err(_lost) => Err(ProbeAnswer::Lost),
+    }
+}
+
 async fn unblock(server: &Arc<Server>, client_id: u64) -> ProbeAnswer {
     let patience = Patience::For(Some(server.config.liveness.suspect_after));
     // The first answer counts: -BUSY says all that is to be known.
     let ping = Call::<()>::new(Target::of(server, &server.control), cmd::<()>("PING").into_request(), patience);
-    if let Err(error) = ping.retry(RetryPolicy::Never).await {
-        return if error.server().is_some_and(retry::is_passing) { ProbeAnswer::Busy } else { ProbeAnswer::Lost };
+    if let Err(no_answer) = answered(ping.retry(RetryPolicy::Never).await) {
+        return no_answer;
     }
     let mut batch = Batch::default();
     batch.push_raw(MULTI);
@@ -139,22 +151,39 @@ fn is_busy(replies: &batch::Replies) -> bool {
     })
 }
 
-/// Examines and ends a ghost. `Ok(None)`: not permitted here. Waits for the control connection as long as it takes.
+/// How long a server that is no part of the topology any more is asked about a ghost: its address may never answer again,
+/// and each ghost keeps a connection attempt going. What became of it is not known then.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(180);
+
+/// How long one question about a ghost waits for a connection before it is looked at anew whether to ask.
+const ASKED_FOR: Duration = Duration::from_secs(30);
+
+/// Examines and ends a ghost. `Ok(None)`: not permitted here. Waits for the control connection as long as it takes, or as
+/// long as it makes sense.
 pub(crate) async fn fence(server: &Arc<Server>, ghost: &Ghost) -> Result<Option<GhostVerdict>> {
     let _course = server.course();
     server.start_control();
     let mut failed = false;
+    let mut left_since = None;
     loop {
         if server.common.is_closed() {
             return Err(Error::without_reply(romaine_proto::FailureKind::Closed, Delivery::Unknown));
+        }
+        if server.is_retired() {
+            let now = clock::now();
+            let is_forgotten = now >= *left_since.get_or_insert(now) + FORGOTTEN_AFTER;
+            if is_forgotten || server.control.lock().draining {
+                return Ok(Some(GhostVerdict::Gone));
+            }
         }
         // Waits in the control connection's queue until there is one.
         // Every turn but the first comes after a failure.
         if std::mem::replace(&mut failed, true) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        let ping = ask(Target::of(server, &server.control), cmd::<()>("PING"), Patience::For(None)).await;
-        if ping.is_err() {
+        let patience = Patience::For(Some(ASKED_FOR));
+        let ping = ask(Target::of(server, &server.control), cmd::<()>("PING"), patience).await;
+        if answered(ping).is_err() {
             continue;
         }
         let run_id = server.control.lock().run_id.clone();

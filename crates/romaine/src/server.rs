@@ -17,7 +17,7 @@ use crate::clock;
 use crate::common::Common;
 use crate::config::{Address, Config, Offline};
 use crate::config_topology::Topology;
-use crate::dedicated::Pool;
+use crate::dedicated::{Dedicated, Pool};
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::{Event, Lane};
 use crate::fleet::Fleet;
@@ -505,6 +505,14 @@ impl Server {
         self.subscriptions.end();
         self.leave_dedicated();
         self.end_idle_control();
+    }
+
+    /// Keeps a dedicated connection for the next blocking command, unless there will be none here.
+    pub(crate) fn keep(&self, dedicated: Dedicated) {
+        self.pool.give(dedicated, self.config.blocking_idle_max);
+        if self.is_retired() {
+            self.pool.clear();
+        }
     }
 
     fn end_idle_control(&self) {

@@ -82,7 +82,13 @@ pub(crate) struct UnderWay<'a> {
 }
 
 impl<'a> UnderWay<'a> {
-    pub(crate) fn new(server: &'a Arc<Server>, dedicated: Dedicated, command: &'static str, takes: bool) -> Self {
+    pub(crate) fn new(
+        server: &'a Arc<Server>,
+        course: Course,
+        dedicated: Dedicated,
+        command: &'static str,
+        takes: bool,
+    ) -> Self {
         Self {
             server,
             dedicated: Some(dedicated),
@@ -95,7 +101,7 @@ impl<'a> UnderWay<'a> {
             leaving: server.fleet().is_some().then(|| Box::pin(server.clone().left()) as _),
             command,
             takes,
-            _course: server.course(),
+            _course: course,
         }
     }
 
@@ -181,7 +187,7 @@ impl<'a> UnderWay<'a> {
         if self.ticketed.is_none()
             && let Some(dedicated) = self.dedicated.take()
         {
-            self.server.pool.give(dedicated, self.server.config.blocking_idle_max);
+            self.server.keep(dedicated);
         }
     }
 
@@ -197,14 +203,17 @@ impl<'a> UnderWay<'a> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
+        // Nobody may have looked since the handshake.
+        self.identify();
         let (Some(dedicated), Some(ticketed)) = (self.dedicated.take(), self.ticketed.take()) else { return };
         if self.server.common.is_closed() {
             return;
         }
-        let ghost = self.ghost.clone();
+        let (ghost, was_sent) = (self.ghost.clone(), self.was_ready);
         // Before this one's ends: the control connection must outlive the cancelling.
         let course = self.server.course();
-        let cancelling = cancel(self.server.clone(), dedicated, ticketed, ghost, self.command, self.takes);
+        let of = (self.command, self.takes);
+        let cancelling = cancel(self.server.clone(), dedicated, ticketed, ghost, was_sent, of);
         self.server.spawn(async move {
             cancelling.await;
             drop(course);
@@ -218,8 +227,8 @@ async fn cancel(
     dedicated: Dedicated,
     ticketed: Ticketed,
     ghost: Option<Ghost>,
-    command: &'static str,
-    takes: bool,
+    was_sent: bool,
+    (command, takes): (&'static str, bool),
 ) {
     let grace = server.config.liveness.probe_grace;
     let lost = || {
@@ -227,34 +236,40 @@ async fn cancel(
             server.tell(Event::ElementMayBeLost { command });
         }
     };
-    let Some(ghost) = ghost else {
+    if ghost.is_none() && !was_sent {
         // The handshake was not even done: the command has not been sent, and never will be.
         dedicated.circuit.abandon(ticketed);
         return;
-    };
-    if server.probes.is_granted(&server).await {
-        let answer = probe::probe(server.clone(), ghost.client_id).await;
-        if matches!(answer, ProbeAnswer::Unblocked | ProbeAnswer::NotBlocked)
-            && let Ok(ended) = tokio::time::timeout(grace, dedicated.circuit.outcome(ticketed)).await
-        {
-            if let Ended::Reply(bytes) = ended {
-                if matches!(Answer::of(&bytes), Answer::Other) && refusal(&bytes).is_none() {
-                    lost();
-                }
-                server.pool.give(dedicated, server.config.blocking_idle_max);
-            }
-            return;
-        }
-        if answer == ProbeAnswer::Unblocked {
-            return;
-        }
-    } else {
+    }
+    // Without a number nobody can be asked about.
+    let granted = if ghost.is_some() { server.probes.is_granted(&server).await } else { false };
+    let Some(ghost) = ghost.filter(|_| granted) else {
         // Closing is the best fence there is without permissions: on a living path the server drops the client within
         // 50 ms. What arrives before that is lost, and told.
         let ended = tokio::time::timeout(Duration::from_millis(20), dedicated.circuit.outcome(ticketed)).await;
         if matches!(ended, Ok(Ended::Reply(_))) {
             lost();
         }
+        return;
+    };
+    let answer = probe::probe(server.clone(), ghost.client_id).await;
+    if matches!(answer, ProbeAnswer::Unblocked | ProbeAnswer::NotBlocked)
+        && let Ok(ended) = tokio::time::timeout(grace, dedicated.circuit.outcome(ticketed)).await
+    {
+        match ended {
+            Ended::Reply(bytes) => {
+                if matches!(Answer::of(&bytes), Answer::Other) && refusal(&bytes).is_none() {
+                    lost();
+                }
+                server.keep(dedicated);
+            }
+            // It had been served, and its reply will not come any more.
+            Ended::Failed(..) if answer == ProbeAnswer::NotBlocked => lost(),
+            Ended::Failed(..) | Ended::Batch(_) => {}
+        }
+        return;
+    }
+    if answer == ProbeAnswer::Unblocked {
         return;
     }
     let asking = server.clone();

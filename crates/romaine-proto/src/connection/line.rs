@@ -385,9 +385,15 @@ fn length(start: u64, end: u64) -> usize {
     usize::try_from(end - start).unwrap_or(usize::MAX)
 }
 
-/// Whether `frame` refuses a subscription. A user who may subscribe and not PING gets an error for the PING behind it.
+/// Whether `frame` refuses a subscription. A user who may subscribe and not PING gets an error for the PING behind it; so
+/// does everybody from a server that cannot write its disk, is loading, or has lost its primary: SUBSCRIBE is accepted
+/// there, PING is not.
 fn is_refusal(frame: &[u8]) -> bool {
     let Ok(Token::Error(text)) = Reader::new(frame).token() else { return false };
+    let is_of_ping = |code: &[u8]| text.starts_with(code);
+    if [&b"MISCONF "[..], b"LOADING ", b"MASTERDOWN "].into_iter().any(is_of_ping) {
+        return false;
+    }
     !(text.starts_with(b"NOPERM") && text.windows(6).any(|word| word.eq_ignore_ascii_case(b"'ping'")))
 }
 

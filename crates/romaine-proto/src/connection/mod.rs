@@ -107,10 +107,10 @@ impl Connection {
         self.line.queued_bytes()
     }
 
-    /// Whether the watchdog suspects the peer.
+    /// Whether the watchdog suspects the peer. What has no peer is not suspect.
     #[must_use]
     pub const fn is_suspect(&self) -> bool {
-        self.watchdog.is_suspect()
+        matches!(self.link, Link::Greeting | Link::Ready) && self.watchdog.is_suspect()
     }
 
     /// Accepts a request whose `length` bytes `write` appends. The second part of the answer: whether the driver must

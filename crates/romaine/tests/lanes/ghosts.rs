@@ -1,13 +1,14 @@
 //! What becomes of a command whose connection died while it was blocked.
 
 use romaine::commands::*;
-use romaine::{Client, Delivery, ErrorKind, Event, EventStream, GhostVerdict, Lane, Liveness, Result};
+use romaine::{Client, Config, Delivery, ErrorKind, Event, EventStream, GhostVerdict, Lane, Liveness, Result};
 use romaine_faultlab::{Direction, DropDirection, Fault, FaultProxy, Server, eventually};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use crate::support::{
     FAST, PATIENCE, Stopwatch, activated, ask, background, blocked, calls, connect, disconnected, ended, event, fast,
-    info, namespace, told,
+    info, namespace, plain, told,
 };
 
 type Popped = Result<Option<(String, String)>>;
@@ -246,4 +247,62 @@ async fn a_reset_connection_is_examined_before_the_command_is_issued_again() {
     blocked(&server, 1).await;
     ask(&server, &["LPUSH", "q", "job"]).await;
     assert_eq!(ended(popped).await.unwrap().unwrap().1, "job");
+}
+
+/// Two pops, the second on a connection of its own that nobody had reason to look at since its handshake.
+async fn two_pops(config: Config) -> (Client, [JoinHandle<Popped>; 2]) {
+    let liveness = Liveness { probe_after: Some(Duration::from_secs(60)), ..Liveness::default() };
+    let client = connect(config.liveness(liveness)).await;
+    // The permission to probe is known from here on.
+    assert!(client.brpop::<String, String>("q", 0.01).await.unwrap().is_none());
+    let pops = [pop(&client), pop(&client)];
+    (client, pops)
+}
+
+#[tokio::test]
+async fn a_connection_that_dies_before_anybody_looked_at_it_is_examined_too() {
+    let server = Server::start().await.unwrap();
+    let proxy = FaultProxy::start(server.address()).await.unwrap();
+    let (client, pops) = two_pops(plain(proxy.address())).await;
+    let mut events = client.events();
+    blocked(&server, 2).await;
+    proxy.reset_all().await.unwrap();
+    for _ in &pops {
+        verdict(&mut events).await;
+    }
+    for call in pops {
+        call.abort();
+    }
+    blocked(&server, 0).await;
+}
+
+#[tokio::test]
+async fn a_pop_that_is_dropped_before_anybody_looked_at_it_is_cancelled_at_the_server() {
+    let server = Server::start().await.unwrap();
+    let (client, pops) = two_pops(plain(server.address())).await;
+    blocked(&server, 2).await;
+    let before = calls(&server, "client|unblock").await;
+    for call in pops {
+        call.abort();
+    }
+    blocked(&server, 0).await;
+    assert_eq!(calls(&server, "client|unblock").await, before + 2);
+    nothing_more_is_lost(&server, &client).await;
+}
+
+#[tokio::test]
+async fn who_may_not_ping_has_its_ghosts_ended_all_the_same() {
+    let server = Server::builder().acl("app on >pw ~* &* +@all -ping").start().await.unwrap();
+    let proxy = FaultProxy::start(server.address()).await.unwrap();
+    let client = connect(fast(proxy.address()).user("app", "pw")).await;
+    let mut events = client.events();
+    let call = pop(&client);
+    blocked(&server, 1).await;
+    proxy.set_both(Fault::Swallow);
+    disconnected(&mut events, Lane::Blocking).await;
+    proxy.heal().await.unwrap();
+    assert_eq!(verdict(&mut events).await, GhostVerdict::StillBlocked);
+    blocked(&server, 1).await;
+    ask(&server, &["LPUSH", "q", "job"]).await;
+    assert_eq!(ended(call).await.unwrap().unwrap().1, "job");
 }

@@ -194,3 +194,16 @@ fn the_driver_is_woken_for_a_deadline_that_is_earlier_than_what_it_sleeps_for() 
         assert_eq!(rig.connection.next_timeout(), Some(rig.now + ms(499)));
     }
 }
+
+// Whoever asks for second opinions asks for as long as it is suspect.
+#[test]
+fn a_connection_that_died_of_silence_is_not_suspect_any_more() {
+    let mut rig = watched();
+    rig.ask([1]);
+    rig.take();
+    rig.idle_for(3_000).unwrap();
+    assert!(rig.connection.is_suspect());
+    assert!(rig.idle_for(10_000).is_err(), "dead");
+    rig.close(0);
+    assert!(!rig.connection.is_suspect());
+}
