@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::Stream;
 use romaine_commands::{Command, Executor, FromValue, ToArgs};
-use romaine_proto::{NodeAddress, SubscriptionKind};
+use romaine_proto::{FailureKind, NodeAddress, SubscriptionKind};
 use tokio::sync::watch;
 
 use crate::call::{Call, Place, Target};
@@ -91,7 +91,11 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         match &self.servers {
-            Servers::Node { server, .. } => server.retire(),
+            Servers::Node { server, .. } => {
+                server.retire();
+                // Nobody hears anything there any more, and should know.
+                server.hub.close(&Error::without_reply(FailureKind::Closed, Delivery::NotSent));
+            }
             Servers::One(_) | Servers::Fleet(_) if self.common.is_closed() => {}
             Servers::One(_) | Servers::Fleet(_) => self.end(),
         }

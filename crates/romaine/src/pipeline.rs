@@ -109,6 +109,9 @@ impl<'a> Pipeline<'a> {
                     target.server.refused(target.circuit, &error);
                     error.with_command("pipeline").with_node(&node)
                 })?;
+                if !target.exclusive && (0..self.batch.count as usize).any(|index| is_readonly(replies.frame(index))) {
+                    target.server.demoted();
+                }
                 Ok(Replies { source: Source::Batch(replies), node })
             }
             Place::Fleet(fleet) if fleet.is_cluster() => {

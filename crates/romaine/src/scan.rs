@@ -52,9 +52,10 @@ impl<K: FromValue> Scanning<K> {
     /// False when there is none.
     async fn next_page(&mut self) -> Result<bool> {
         let Some(slot) = self.shards.front().copied() else { return Ok(false) };
-        let page = match (self.client.place(), slot) {
-            (Place::Fleet(fleet), Some(slot)) => {
-                let server = fleet.primary_in_time(Some(slot), fleet.deadline(Patience::Default)).await?;
+        let page = match self.client.place() {
+            Place::Fleet(fleet) => {
+                // Whatever is read from elsewhere: a cursor means something to the server that gave it, to no other.
+                let server = fleet.primary_in_time(slot, fleet.deadline(Patience::Default)).await?;
                 if self.server.replace(server.clone()).is_some_and(|before| !Arc::ptr_eq(&before, &server)) {
                     self.cursor = 0;
                 }
@@ -64,7 +65,7 @@ impl<K: FromValue> Scanning<K> {
                     page => page?,
                 }
             }
-            (place, _) => ask_in(place, self.command(), Patience::Default).await?,
+            place @ Place::At(_) => ask_in(place, self.command(), Patience::Default).await?,
         };
         self.page.extend(page.items);
         self.cursor = page.cursor;

@@ -112,7 +112,12 @@ impl<'a> Transaction<'a> {
                     target.server.refused(target.circuit, &error);
                     error.with_command("EXEC").with_node(&node)
                 })?;
-                judge(replies, node)
+                let outcome = judge(replies, node);
+                let is_readonly = |error: &Error| error.server().is_some_and(|error| error.code() == "READONLY");
+                if !target.exclusive && outcome.as_ref().err().is_some_and(is_readonly) {
+                    target.server.demoted();
+                }
+                outcome
             }
             Place::Fleet(fleet) => {
                 let slot = self.slot.map_err(|error| error.with_command("EXEC"))?;

@@ -89,8 +89,9 @@ impl Believed {
                 connected.push(fleet.new_server(&address, Role::Any));
             }
         }
-        // Those that were tried in vain come last.
-        connected.sort_by_key(|server| (!server.commands.is_ready(), server.commands.lock().last_error.is_some()));
+        // Those that were tried in vain come last. Looked at once each: connections come and go meanwhile.
+        connected
+            .sort_by_cached_key(|server| (!server.commands.is_ready(), server.commands.lock().last_error.is_some()));
         connected
     }
 }

@@ -12,6 +12,7 @@ use romaine_resp::ServerError;
 
 use super::{Fleet, Map};
 use crate::backlog::Queue;
+use crate::clock;
 use crate::error::{Delivery, Error, ErrorKind};
 use crate::server::Server;
 
@@ -28,7 +29,11 @@ struct Wanted {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(crate) struct Homes(Mutex<Vec<Wanted>>);
+pub(crate) struct Homes {
+    wanted: Mutex<Vec<Wanted>>,
+    /// When the map was last found to be right, or made so.
+    mapped: Mutex<Option<Instant>>,
+}
 
 /// Where `topic` belongs.
 fn homes_of(map: &Map, kind: SubscriptionKind, topic: &[u8], at: &[Arc<Server>]) -> Vec<Arc<Server>> {
@@ -57,7 +62,7 @@ fn is_of_keyspace(topic: &[u8]) -> bool {
 
 impl Homes {
     fn lock(&self) -> MutexGuard<'_, Vec<Wanted>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registers `queue` for topics and asks the servers.
@@ -94,6 +99,7 @@ impl Homes {
 
     /// The map has changed: what lives at a server that is not its home any more moves, with a gap.
     pub(super) fn move_in(&self, fleet: &Fleet, map: &Map) {
+        let mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner).replace(clock::now());
         let mut wanted = self.lock();
         for known in wanted.iter_mut() {
             let homes = homes_of(map, known.kind, &known.topic, &known.at);
@@ -114,6 +120,10 @@ impl Homes {
             });
             if homes.is_empty() {
                 known.homeless_since = since;
+            }
+            // One more server has a part of it, perhaps since the last look; what was heard so far was all there was.
+            if known.at.iter().any(|server| server.hub.is_confirmed(known.kind, &known.topic)) {
+                since = since.or(mapped);
             }
             for home in homes {
                 if known.at.iter().any(|server| Arc::ptr_eq(server, &home)) {

@@ -247,16 +247,19 @@ async fn events_of_keys_come_from_every_primary_also_from_one_that_is_promoted_o
     };
     within(PATIENCE, "the node's joining", joined).await;
     lab.migrate_slot(slot_of(&keys[1].1), &old).await.unwrap();
+    let mut had_gap = false;
     let heard = async {
         loop {
             client.set(&*keys[1].1, 3).await.unwrap();
-            let next = tokio::time::timeout(Duration::from_millis(100), events.next_message()).await;
-            if next.is_ok_and(|message| message.is_some_and(|message| message.payload == keys[1].1.as_bytes())) {
-                return;
+            match tokio::time::timeout(Duration::from_millis(100), events.next()).await {
+                Ok(Some(Incoming::Gap { .. })) => had_gap = true,
+                Ok(Some(Incoming::Message(message))) if message.payload == keys[1].1.as_bytes() => return,
+                _ => {}
             }
         }
     };
     within(PATIENCE, "an event of the new primary", heard).await;
+    assert!(had_gap, "what it did before it was known to have a slot was not heard");
     client.close().await;
 }
 

@@ -144,3 +144,27 @@ async fn readonly_of_a_server_that_never_was_a_primary_is_told_and_the_connectio
     let mut events = client.events();
     assert!(!matches!(events.try_next(), Some(Event::Disconnected { .. })));
 }
+
+// A program that writes by pipelines or transactions only.
+#[tokio::test]
+async fn a_readonly_within_a_pipeline_or_a_transaction_leads_to_the_new_target_of_the_name() {
+    for is_transaction in [false, true] {
+        let name = Name::new().await;
+        let client = name.client().await;
+        client.set("key", "old").await.unwrap();
+        name.moves();
+        name.demote().await;
+        let written = async || {
+            if is_transaction {
+                let mut transaction = client.transaction();
+                let _written = transaction.set("key", "new");
+                return transaction.execute().await.is_ok();
+            }
+            let mut pipeline = client.pipeline();
+            let written = pipeline.set("key", "new");
+            pipeline.execute().await.is_ok_and(|mut replies| replies.take(written).is_ok())
+        };
+        eventually(PATIENCE, "a write", written).await.unwrap();
+        assert_eq!(name.new.command(&["GET", "key"]).await.unwrap().text(), "new");
+    }
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use romaine::commands::*;
 use romaine::{Client, ErrorKind, Event, ReadFrom};
 use romaine_faultlab::{Replicated, SentinelSetup, Server, eventually};
@@ -207,4 +208,32 @@ async fn reads_and_writes_change_places_when_roles_are_swapped() {
     }
     assert_eq!(counted(&new, "get").await, 0);
     assert!(counted(&lab.nodes()[0], "get").await > 0 && counted(&lab.nodes()[2], "get").await > 0);
+}
+
+// A cursor means something to the server that gave it only.
+#[tokio::test]
+async fn a_scan_stays_with_one_server_wherever_else_is_read_from() {
+    let lab = lab_of_three().await;
+    let primary = &lab.nodes()[0];
+    primary.command(&["DEBUG", "POPULATE", "5000", "scanned"]).await.unwrap();
+    assert_eq!(primary.command(&["WAIT", "2", "5000"]).await.unwrap().as_int(), Some(2));
+    let client = client_of(&lab.url(), ReadFrom::Any).await;
+    all_connected(&client, &lab, true).await;
+    let mut found: Vec<String> = client.scan_all(Some("scanned:*")).try_collect().await.unwrap();
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found.len(), 5_000);
+    for replica in &lab.nodes()[1..] {
+        assert_eq!(counted(replica, "scan").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_at_a_node_that_is_not_asked_for_any_more_ends() {
+    let lab = lab_of_three().await;
+    let client = client_of(&lab.url(), ReadFrom::Primary).await;
+    let replica = lab.nodes()[1].address().to_string();
+    let mut subscription = client.on(&replica).unwrap().subscribe(["news"]).await.unwrap();
+    let end = within(PATIENCE, "the end", subscription.next()).await;
+    assert!(end.is_none(), "{end:?}");
 }
