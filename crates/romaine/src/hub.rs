@@ -1,7 +1,7 @@
 //! Routes messages to subscriptions: who wants what, and a bounded backlog for each. The socket is read whether or not
 //! anybody keeps up, so that we never are the slow reader.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Instant, SystemTime};
@@ -98,6 +98,10 @@ struct HubState {
     /// What was asked for on the present connection and may yet be refused. Tokens are even; the odd one is the PING's.
     asked: HashMap<u32, (SubscriptionKind, Vec<Bytes>)>,
     last_token: u32,
+    /// Topics that are asked for again later, because they were refused.
+    later: HashSet<(SubscriptionKind, Bytes)>,
+    /// The end: nothing will be confirmed any more.
+    closed: bool,
     /// The PING behind the last request of a restoration: when it is answered, so is everything before it.
     restored_at: Option<u32>,
 }
@@ -154,9 +158,15 @@ impl Hub {
         (!ask.is_empty()).then(|| state.ask(kind, ask))
     }
 
+    /// A refused topic is to be asked for again later. `false`: somebody is about to already.
+    pub(crate) fn is_first_to_ask_later(&self, kind: SubscriptionKind, topic: &Bytes) -> bool {
+        self.lock().later.insert((kind, topic.clone()))
+    }
+
     /// What to ask the server for `topic` once more; `None` when nobody wants it any more, or it is in force.
     pub(crate) fn ask_again(&self, kind: SubscriptionKind, topic: Bytes) -> Option<Asking> {
         let mut state = self.lock();
+        state.later.remove(&(kind, topic.clone()));
         state.subscriptions.is_missing(kind, &topic).then(|| state.ask(kind, vec![topic]))
     }
 
@@ -255,6 +265,9 @@ impl Hub {
                 if let Some(error) = topics.iter().find_map(|topic| state.subscriptions.refusal(kind, topic)) {
                     return Err(error.clone());
                 }
+                if state.closed {
+                    return Err(ServerError::new(b"ERR the connection was closed by this client"));
+                }
             }
             changed.await;
         }
@@ -284,6 +297,7 @@ impl Hub {
     /// The client is closed.
     pub(crate) fn close(&self, error: &Error) {
         let mut state = self.lock();
+        state.closed = true;
         for routes in &mut state.routes {
             for route in routes.values().flatten() {
                 route.queue.close(error.clone());

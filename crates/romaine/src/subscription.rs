@@ -137,6 +137,9 @@ impl Subscription {
         };
         let error = match confirmed {
             Ok(Ok(())) => return Ok(subscription),
+            Ok(Err(_)) if common.is_closed() => {
+                Error::without_reply(romaine_proto::FailureKind::Closed, Delivery::Unknown).with_command(command)
+            }
             Ok(Err(refusal)) => with_node(Error::server_error(refusal).with_command(command)),
             Err(_elapsed) => {
                 let error = Error::new(ErrorKind::Timeout, Delivery::Unknown, "the server did not confirm in time");

@@ -204,11 +204,14 @@ fn act(server: &Arc<Server>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: No
         Notice::Refused { kind, topic, cause } => {
             tracing::warn!(%cause, "the server refuses a subscription; it is asked again");
             server.tell(Event::SubscriptionRefused { topic: topic.clone(), cause });
-            let later = server.clone();
-            server.spawn(async move {
-                tokio::time::sleep(ASK_AGAIN_AFTER).await;
-                ask_again(&later, kind, topic);
-            });
+            // A connection that was made anew meanwhile asks for it too, and is refused too: one is enough.
+            if server.hub.is_first_to_ask_later(kind, &topic) {
+                let later = server.clone();
+                server.spawn(async move {
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                    ask_again(&later, kind, topic);
+                });
+            }
         }
     }
 }

@@ -422,3 +422,17 @@ async fn thousands_of_topics_are_restored_in_a_few_requests() {
     });
     assert_eq!(within(PATIENCE, "the gaps", gaps.count()).await, 3_000);
 }
+
+#[tokio::test]
+async fn a_subscribe_that_waits_ends_with_the_client_however_long_it_would_wait() {
+    let server = Server::start().await.unwrap();
+    let proxy = FaultProxy::start(server.address()).await.unwrap();
+    let client = connect(plain(proxy.address()).no_timeout()).await;
+    let before = proxy.connections();
+    proxy.set_both(Fault::Stall);
+    let waiting = client.clone();
+    let call = background(async move { waiting.subscribe(["news"]).await.map(drop) });
+    proxy.wait_for_connections(before + 1).await.unwrap();
+    within(PATIENCE, "the end", client.close()).await;
+    assert_eq!(crate::support::ended(call).await.unwrap_err().kind(), ErrorKind::Closed);
+}
