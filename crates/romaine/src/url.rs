@@ -12,6 +12,9 @@ use crate::tls::Tls;
 const FORMS: &str = "redis://[[user]:password@]host[:port][/database], rediss://… for TLS, redis+unix:///path, \
                      redis-sentinel://host[:port],…/name, or redis-cluster://host[:port],…";
 
+/// What is wrong more often than what seems to be.
+const ENCODED: &str = "in a user or password, the characters : / ? # @ % must be percent-encoded (? is %3F)";
+
 /// Where Sentinels usually listen.
 const SENTINEL_PORT: u16 = 26_379;
 
@@ -91,7 +94,10 @@ fn host_and_port(authority: &str, default_port: u16) -> Result<(String, u16)> {
         None | Some("") => default_port,
         Some(port) => match port.parse::<u16>() {
             Ok(port) if port > 0 => port,
-            _ => return Err(Error::config(format!("the URL's port {port:?} is not a number from 1 to 65535"))),
+            // Never echo it: of a password with a raw ? or / the first part stands here.
+            _ => {
+                return Err(Error::config(format!("the URL's port is not a number from 1 to 65535; {ENCODED}")));
+            }
         },
     };
     Ok((decode(host, "the host")?, port))
@@ -118,7 +124,13 @@ fn tcp(place: &str, discover: bool) -> Result<Config> {
 fn with_database(config: Config, path: &str) -> Result<Config> {
     match path {
         "" => Ok(config),
-        database => Ok(config.database(number(database, "the database after the host")?)),
+        database => match database.parse() {
+            Ok(database) => Ok(config.database(database)),
+            // Not echoed, as the port.
+            Err(_not_a_number) => {
+                Err(Error::config(format!("the database after the host is not a number such as 0; {ENCODED}")))
+            }
+        },
     }
 }
 
@@ -222,8 +234,11 @@ fn parameter(config: Config, name: &str, value: &str) -> Result<Config> {
             config.tls(tls)
         }
         _ => {
+            // Anything else may be the end of a password with a raw ? in it.
+            let is_name = !value.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            let which = if is_name { format!("{name:?} is unknown") } else { format!("is unknown; {ENCODED}") };
             return Err(Error::config(format!(
-                "the URL parameter {name:?} is unknown; expected one of db, protocol, client_name, timeout, \
+                "the URL parameter {which}; expected one of db, protocol, client_name, timeout, \
                  connect_timeout, handshake_timeout, liveness, offline, lazy, read_from, refresh, role, \
                  sentinel_user, sentinel_password, ca, cert, key, sni"
             )));
