@@ -80,7 +80,8 @@ for i = 1, count do
     redis.call('HSET', jobs, id, record)
     if has_unique == 1 then redis.call('HSET', unique, unique_key, id) end
     if generation_kind > 0 then
-      if older and generation_kind == 1 then give_way(older) end
+      -- The older job may have had the same id, if that is forgotten: then there is nothing left to give way.
+      if older and older ~= id and generation_kind == 1 then give_way(older) end
       redis.call('HSET', generations, generation_key, string.format('%.0f', generation) .. ':' .. id)
     end
     local due = time

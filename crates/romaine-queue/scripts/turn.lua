@@ -188,14 +188,16 @@ if rate then
   end
 end
 
-local claims, ghosts, bytes = {}, 0, 0
+local claims, ghosts, bytes, taken = {}, 0, 0, {}
 
--- A popped id is claimed only if its job is there and waits: a cancelled one leaves its id behind in the list.
+-- A popped id is claimed only if its job is there and waits: a cancelled one leaves its id behind in the list. So an id
+-- that was forgotten and enqueued again may be there twice, and what was read of it before the first is old by now.
 local function admit(id, record, state)
-  if not record or where(state) ~= WAITS then
+  if taken[id] or not record or where(state) ~= WAITS then
     ghosts = ghosts + 1
     return
   end
+  taken[id] = true
   local _, priority, most, _, expires, generation_kind, generation = struct.unpack(HEADER, record)
   if expires > 0 and expires <= now then
     erase(id, unique_of(record))

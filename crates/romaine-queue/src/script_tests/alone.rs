@@ -88,6 +88,31 @@ async fn a_rate_limit_says_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn an_id_that_was_cancelled_forgotten_and_enqueued_again_is_claimed_once() {
+    let bench = Bench::new().await;
+    bench.enqueue(vec![job("a"), job("b")]).await;
+    bench.run(&scripts::CANCEL, &words(&["a"])).await;
+    bench.server.command(&["DEL", bench.key(Key::Seen0)]).await.unwrap();
+    bench.enqueue(vec![job("a")]).await;
+    let claims = bench.turn(Turn::default()).await.claims;
+    let ids: Vec<&str> = claims.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["a", "b"]);
+    let status = Status::decode("q", &bench.run(&scripts::STATUS, &[]).await).unwrap();
+    assert_eq!((status.waiting, status.leased), (0, 2));
+}
+
+#[tokio::test]
+async fn a_forgotten_id_with_a_newer_generation_does_not_give_way_to_itself() {
+    let bench = Bench::new().await;
+    bench.enqueue(vec![job("a").generation("g", 1)]).await;
+    let claim = bench.turn(Turn::default()).await.claims.remove(0);
+    bench.turn(Turn { acks: &[(&claim.0, &claim.1)], ..Turn::default() }).await;
+    bench.server.command(&["DEL", bench.key(Key::Seen0)]).await.unwrap();
+    bench.enqueue(vec![job("a").generation("g", 2)]).await;
+    assert_eq!(bench.turn(Turn::default()).await.claims[0].0, "a");
+}
+
+#[tokio::test]
 async fn dead_letters_beyond_their_number_are_dropped_oldest_first() {
     let mut bench = Bench::new().await;
     for id in ["a", "b", "c"] {
