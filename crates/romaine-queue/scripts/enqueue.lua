@@ -109,7 +109,7 @@ if wake then ring() end
 if accepted > 0 then redis.call('HINCRBY', meta, 'enqueued', accepted) end
 if superseded > 0 then
   redis.call('HINCRBY', meta, 'superseded', superseded)
-  remember(gone, tonumber(redis.call('HGET', meta, 'seen_at') or nil), now, 60000, 100000)
+  remember_as_told(gone, now)
 end
 -- Something is always written: WAIT counts what this connection wrote, and a repetition must count the first time too.
 if accepted < count then redis.call('HINCRBY', meta, 'refused', count - accepted) end

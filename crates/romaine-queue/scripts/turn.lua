@@ -15,7 +15,8 @@ for i = first_report, #ARGV, 6 do assert(natural(ARGV[i + 4]), 'an argument that
 local consumer, nonce, lease, want = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local window, window_most = tonumber(ARGV[7]), tonumber(ARGV[8])
 local now = clock()
-local setting = redis.call('HMGET', meta, 'paused', 'seen_at', 'cap', 'rate', 'burst', 'tokens', 'tokens_at')
+local setting = redis.call('HMGET', meta, 'paused', 'seen_at', 'cap', 'rate', 'burst', 'tokens', 'tokens_at',
+  'window', 'window_most')
 local lost, finished, counts = {}, {}, {}
 local released = false
 
@@ -279,6 +280,10 @@ if #claims == 0 then
   sooner(tonumber(redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')[2] or nil))
 end
 remember(finished, tonumber(setting[2] or nil), now, window, window_most)
+-- Kept for what ends jobs without being a worker: it must not forget earlier.
+if setting[8] ~= ARGV[7] or setting[9] ~= ARGV[8] then
+  redis.call('HSET', meta, 'window', ARGV[7], 'window_most', ARGV[8])
+end
 for name, by in pairs(counts) do redis.call('HINCRBY', meta, name, by) end
 local held = tonumber(ARGV[12]) + #claims
 redis.call('HSET', consumers, consumer, now .. ':' .. (held > 0 and ARGV[6] or ARGV[5]) .. ':' .. held)

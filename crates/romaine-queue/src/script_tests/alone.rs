@@ -112,6 +112,48 @@ async fn a_forgotten_id_with_a_newer_generation_does_not_give_way_to_itself() {
     assert_eq!(bench.turn(Turn::default()).await.claims[0].0, "a");
 }
 
+/// Whatever ends jobs keeps to the worker's memory, here of an hour.
+#[tokio::test]
+async fn what_ends_jobs_without_a_worker_forgets_nothing_earlier_than_the_worker_would() {
+    let mut bench = Bench::new().await;
+    bench.enqueue(vec![job("done")]).await;
+    let claim = bench.turn(Turn::default()).await.claims.remove(0);
+    bench.turn(Turn { acks: &[(&claim.0, &claim.1)], ..Turn::default() }).await;
+    for round in 0..2_u64 {
+        bench.pass(61_000).await;
+        let first = format!("cancelled-{round}");
+        bench.enqueue(vec![job(&first)]).await;
+        bench.run(&scripts::CANCEL, &words(&[&first])).await;
+        bench.pass(61_000).await;
+        bench.enqueue(vec![job(&format!("purged-{round}"))]).await;
+        bench.run(&scripts::PURGE, &words(&["waiting", "1000"])).await;
+        bench.pass(61_000).await;
+        bench.enqueue(vec![job(&format!("old-{round}")).generation("g", 2 * round + 1)]).await;
+        bench.enqueue(vec![job(&format!("new-{round}")).generation("g", 2 * round + 2)]).await;
+        bench.turn(Turn::default()).await;
+    }
+    let again = bench.enqueue(vec![job("done")]).await;
+    assert_eq!(again[1].as_integer(), Some(1), "it is known");
+    assert!(bench.number(&["PTTL", bench.key(Key::Seen0)]).await > 7_200_000, "three hours, less what the test takes");
+}
+
+#[tokio::test]
+async fn a_memory_begun_by_a_worker_that_forgets_sooner_lasts_as_long_as_this_one_needs() {
+    let bench = Bench::new().await;
+    let finish = async |id: &str| {
+        bench.enqueue(vec![job(id)]).await;
+        let claim = bench.turn(Turn::default()).await.claims.remove(0);
+        bench.turn(Turn { acks: &[(&claim.0, &claim.1)], ..Turn::default() }).await;
+    };
+    finish("a").await;
+    bench.server.command(&["PEXPIRE", bench.key(Key::Seen0), "180000"]).await.unwrap();
+    finish("b").await;
+    assert!(bench.number(&["PTTL", bench.key(Key::Seen0)]).await > 7_200_000);
+    bench.server.command(&["PEXPIRE", bench.key(Key::Seen0), "99000000"]).await.unwrap();
+    finish("c").await;
+    assert!(bench.number(&["PTTL", bench.key(Key::Seen0)]).await > 90_000_000, "and is never shortened");
+}
+
 #[tokio::test]
 async fn dead_letters_beyond_their_number_are_dropped_oldest_first() {
     let mut bench = Bench::new().await;
