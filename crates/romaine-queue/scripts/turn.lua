@@ -268,6 +268,8 @@ if flags == 0 and not exhausted and (#claims == asked or pops == POPS or bytes >
   end
 end
 
+-- Nobody has to come back for a token while nothing waits: what is enqueued rings.
+if limited_for >= 0 and redis.call('EXISTS', high, normal, low) == 0 then limited_for = -1 end
 local next_in = limited_for
 local function sooner(score)
   if score then

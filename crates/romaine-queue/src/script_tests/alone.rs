@@ -112,6 +112,19 @@ async fn a_forgotten_id_with_a_newer_generation_does_not_give_way_to_itself() {
     assert_eq!(bench.turn(Turn::default()).await.claims[0].0, "a");
 }
 
+#[tokio::test]
+async fn nobody_comes_back_for_a_token_while_nothing_waits() {
+    let bench = Bench::new().await;
+    bench.run(&scripts::CHANGE_SETTINGS, &words(&["rate", "1000", "burst", "1"])).await;
+    assert_eq!(bench.turn(Turn::default()).await.next_in, -1);
+    bench.enqueue(vec![job("a")]).await;
+    let turned = bench.turn(Turn::default()).await;
+    assert_eq!((turned.claims.len(), turned.next_in), (1, -1));
+    bench.enqueue(vec![job("b")]).await;
+    let turned = bench.turn(Turn::default()).await;
+    assert_eq!((turned.claims.len(), turned.next_in), (0, 1), "it waits for its token");
+}
+
 /// Whatever ends jobs keeps to the worker's memory, here of an hour.
 #[tokio::test]
 async fn what_ends_jobs_without_a_worker_forgets_nothing_earlier_than_the_worker_would() {
