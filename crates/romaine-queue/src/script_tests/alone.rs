@@ -181,6 +181,81 @@ async fn dead_letters_beyond_their_number_are_dropped_oldest_first() {
     assert_eq!(bench.text(&["HKEYS", bench.key(Key::Jobs)]).await.len(), 2);
 }
 
+/// Fails everything that waits for good, at the bench's time; `unique` is a job's key by its id.
+async fn bury(bench: &Bench, unique: impl Fn(&str) -> String) {
+    loop {
+        let claims = bench.turn(Turn { want: 100, ..Turn::default() }).await.claims;
+        if claims.is_empty() {
+            return;
+        }
+        let keys: Vec<String> = claims.iter().map(|(id, _)| unique(id)).collect();
+        let reports: Vec<_> = claims
+            .iter()
+            .zip(&keys)
+            .map(|((id, state), key)| ("X", id.as_str(), state.as_str(), key.as_str(), 0))
+            .collect();
+        bench.turn(Turn { want: 0, reports: &reports, ..Turn::default() }).await;
+    }
+}
+
+async fn bury_all(bench: &Bench) {
+    bury(bench, |_| String::new()).await;
+}
+
+#[tokio::test]
+async fn what_dies_again_while_all_are_revived_stays_dead() {
+    let mut bench = Bench::new().await;
+    bench.enqueue(vec![job("a"), job("b")]).await;
+    bury_all(&bench).await;
+    let revive = async |bench: &Bench, most: &str, began: &str, passed: &str| {
+        let answer = elements(bench.run(&scripts::REVIVE, &words(&[most, began, passed])).await);
+        answer.iter().map(|count| count.as_integer().unwrap()).collect::<Vec<_>>()
+    };
+    let began = bench.now;
+    assert_eq!(revive(&bench, "10", "", "0").await, [2, 0, 2, began]);
+    // In the same millisecond and later.
+    for _ in 0..2 {
+        bury_all(&bench).await;
+        assert_eq!(revive(&bench, "10", &began.to_string(), "0").await[..3], [0, 0, 0]);
+        bench.pass(1).await;
+        assert_eq!(revive(&bench, "10", "", "0").await[..3], [2, 0, 2]);
+    }
+}
+
+#[tokio::test]
+async fn those_that_have_to_stay_dead_do_not_keep_the_others() {
+    let mut bench = Bench::new().await;
+    // All dead with a unique key that another job has by now; then some that are free.
+    let keyed = |n: usize, id: &str| job(&format!("{id}{n}")).unique(format!("u{n}"));
+    for from in (0..600).step_by(100) {
+        bench.enqueue((from..from + 100).map(|n| keyed(n, "held")).collect()).await;
+    }
+    bury(&bench, |id| id.replace("held", "u")).await;
+    for from in (0..600).step_by(100) {
+        bench.enqueue((from..from + 100).map(|n| keyed(n, "new").delay(Duration::from_secs(60))).collect()).await;
+    }
+    bench.pass(1).await;
+    bench.enqueue((0..20).map(|n| job(&format!("free{n}"))).collect()).await;
+    bury_all(&bench).await;
+    let queue = crate::Queue::new(&bench.client, "q").unwrap();
+    let revived = queue.revive_oldest(5).await.unwrap();
+    assert_eq!((revived.revived, revived.held), (5, 600));
+    let revived = queue.revive_oldest(usize::MAX).await.unwrap();
+    assert_eq!((revived.revived, revived.held), (15, 600));
+    assert_eq!(bench.number(&["ZCARD", bench.key(Key::Dead)]).await, 600);
+}
+
+#[tokio::test]
+async fn a_purge_takes_as_many_as_it_may_whatever_was_cancelled_among_them() {
+    let bench = Bench::new().await;
+    bench.enqueue((0..700).map(|n| job(&n.to_string())).collect()).await;
+    bench.run(&scripts::CANCEL, &words(&["3", "650"])).await;
+    let queue = crate::Queue::new(&bench.client, "q").unwrap();
+    assert_eq!(queue.purge(crate::Purge::Waiting, 600).await.unwrap(), 600);
+    assert_eq!(queue.purge(crate::Purge::Waiting, 600).await.unwrap(), 98);
+    assert_eq!(queue.purge(crate::Purge::Waiting, 600).await.unwrap(), 0);
+}
+
 #[tokio::test]
 async fn extend_tells_lost_renewed_and_cancelled_apart() {
     let mut bench = Bench::new().await;
