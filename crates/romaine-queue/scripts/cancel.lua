@@ -19,6 +19,6 @@ for i, id in ipairs(ARGV) do
 end
 if #gone > 0 then
   redis.call('HINCRBY', meta, 'cancelled', #gone)
-  remember(gone, tonumber(redis.call('HGET', meta, 'seen_at') or nil), now, 60000, 100000)
+  remember_as_told(gone, now)
 end
 return answers

@@ -80,7 +80,8 @@ for i = 1, count do
     redis.call('HSET', jobs, id, record)
     if has_unique == 1 then redis.call('HSET', unique, unique_key, id) end
     if generation_kind > 0 then
-      if older and generation_kind == 1 then give_way(older) end
+      -- The older job may have had the same id, if that is forgotten: then there is nothing left to give way.
+      if older and older ~= id and generation_kind == 1 then give_way(older) end
       redis.call('HSET', generations, generation_key, string.format('%.0f', generation) .. ':' .. id)
     end
     local due = time
@@ -108,7 +109,7 @@ if wake then ring() end
 if accepted > 0 then redis.call('HINCRBY', meta, 'enqueued', accepted) end
 if superseded > 0 then
   redis.call('HINCRBY', meta, 'superseded', superseded)
-  remember(gone, tonumber(redis.call('HGET', meta, 'seen_at') or nil), now, 60000, 100000)
+  remember_as_told(gone, now)
 end
 -- Something is always written: WAIT counts what this connection wrote, and a repetition must count the first time too.
 if accepted < count then redis.call('HINCRBY', meta, 'refused', count - accepted) end

@@ -50,7 +50,15 @@ local function remember(ids, seen_at, now, window, most)
   end
   -- In pieces: Lua hands over no more than some thousands at once.
   for i = 1, #ids, 1000 do redis.call('SADD', seen0, unpack(ids, i, math.min(i + 999, #ids))) end
-  if fresh then redis.call('PEXPIRE', seen0, 3 * window) end
+  -- A set begun by a worker that remembers for a shorter time would end too early. Never shortened: the ids in it count.
+  if redis.call('PTTL', seen0) < 2 * window then redis.call('PEXPIRE', seen0, 3 * window) end
+end
+
+-- The same where no worker says how long: as the last one did, or a minute.
+local function remember_as_told(ids, now)
+  local told = redis.call('HMGET', meta, 'seen_at', 'window', 'window_most')
+  local window, most = tonumber(told[2] or nil) or 60000, tonumber(told[3] or nil) or 100000
+  remember(ids, tonumber(told[1] or nil), now, window, most)
 end
 
 -- One element in the bell wakes one blocked consumer; more than one would wake them for nothing.

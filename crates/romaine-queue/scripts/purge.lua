@@ -32,6 +32,6 @@ end
 if ghosts > 0 then redis.call('HINCRBY', meta, 'ghosts', -ghosts) end
 if #gone > 0 then
   redis.call('HINCRBY', meta, 'purged', #gone)
-  remember(gone, tonumber(redis.call('HGET', meta, 'seen_at') or nil), now, 60000, 100000)
+  remember_as_told(gone, now)
 end
 return {#ids, #gone}

@@ -1,9 +1,17 @@
--- Puts dead jobs back among the waiting, with all their attempts. ARGV: how many of the oldest, or 0 and their ids.
--- Answers how many came back, and how many could not because another job has their unique key.
+-- Puts dead jobs back among the waiting, with all their attempts. ARGV: 0 and their ids; or how many of the oldest, the
+-- time of the first such call (empty if it is this one), how many to pass over: who revives all must not meet again what
+-- failed once more, nor stop at those that have to stay.
+-- Answers how many came back, how many could not because another job has their unique key, how many it looked at, and the
+-- time.
 local now = clock()
 local ids = {}
+assert(natural(ARGV[1]), 'an argument that is no number')
 if tonumber(ARGV[1]) > 0 then
-  ids = redis.call('ZRANGE', dead, 0, math.min(tonumber(ARGV[1]), 500) - 1)
+  assert((ARGV[2] == '' or natural(ARGV[2])) and natural(ARGV[3]), 'an argument that is no number')
+  -- What died in the same millisecond is taken by the first call alone: it may have died again.
+  local until_then = ARGV[2] == '' and now or '(' .. ARGV[2]
+  local most = math.min(tonumber(ARGV[1]), 500)
+  ids = redis.call('ZRANGEBYSCORE', dead, '-inf', until_then, 'LIMIT', ARGV[3], most)
 else
   for i = 2, #ARGV do ids[i - 1] = ARGV[i] end
 end
@@ -30,4 +38,4 @@ if revived > 0 then
   redis.call('HINCRBY', meta, 'revived', revived)
   ring()
 end
-return {revived, held}
+return {revived, held, #ids, now}

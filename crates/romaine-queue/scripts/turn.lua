@@ -15,7 +15,8 @@ for i = first_report, #ARGV, 6 do assert(natural(ARGV[i + 4]), 'an argument that
 local consumer, nonce, lease, want = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local window, window_most = tonumber(ARGV[7]), tonumber(ARGV[8])
 local now = clock()
-local setting = redis.call('HMGET', meta, 'paused', 'seen_at', 'cap', 'rate', 'burst', 'tokens', 'tokens_at')
+local setting = redis.call('HMGET', meta, 'paused', 'seen_at', 'cap', 'rate', 'burst', 'tokens', 'tokens_at',
+  'window', 'window_most')
 local lost, finished, counts = {}, {}, {}
 local released = false
 
@@ -188,14 +189,16 @@ if rate then
   end
 end
 
-local claims, ghosts, bytes = {}, 0, 0
+local claims, ghosts, bytes, taken = {}, 0, 0, {}
 
--- A popped id is claimed only if its job is there and waits: a cancelled one leaves its id behind in the list.
+-- A popped id is claimed only if its job is there and waits: a cancelled one leaves its id behind in the list. So an id
+-- that was forgotten and enqueued again may be there twice, and what was read of it before the first is old by now.
 local function admit(id, record, state)
-  if not record or where(state) ~= WAITS then
+  if taken[id] or not record or where(state) ~= WAITS then
     ghosts = ghosts + 1
     return
   end
+  taken[id] = true
   local _, priority, most, _, expires, generation_kind, generation = struct.unpack(HEADER, record)
   if expires > 0 and expires <= now then
     erase(id, unique_of(record))
@@ -265,6 +268,8 @@ if flags == 0 and not exhausted and (#claims == asked or pops == POPS or bytes >
   end
 end
 
+-- Nobody has to come back for a token while nothing waits: what is enqueued rings.
+if limited_for >= 0 and redis.call('EXISTS', high, normal, low) == 0 then limited_for = -1 end
 local next_in = limited_for
 local function sooner(score)
   if score then
@@ -277,6 +282,10 @@ if #claims == 0 then
   sooner(tonumber(redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')[2] or nil))
 end
 remember(finished, tonumber(setting[2] or nil), now, window, window_most)
+-- Kept for what ends jobs without being a worker: it must not forget earlier.
+if setting[8] ~= ARGV[7] or setting[9] ~= ARGV[8] then
+  redis.call('HSET', meta, 'window', ARGV[7], 'window_most', ARGV[8])
+end
 for name, by in pairs(counts) do redis.call('HINCRBY', meta, name, by) end
 local held = tonumber(ARGV[12]) + #claims
 redis.call('HSET', consumers, consumer, now .. ':' .. (held > 0 and ARGV[6] or ARGV[5]) .. ':' .. held)

@@ -211,6 +211,26 @@ impl Producer {
         ids.zip(answers).zip(own_ids).map(|((id, answer), own_id)| outcome(id, answer, own_id)).collect()
     }
 
+    /// Enqueues many jobs and answers for each by itself: one that cannot work keeps no other back. The outer error is
+    /// that of the whole call.
+    pub(crate) async fn enqueue_each(&self, jobs: impl IntoIterator<Item = NewJob>) -> Result<Vec<Result<Enqueued>>> {
+        let (mut answers, mut own_ids, mut encoded) = (Vec::new(), Vec::new(), Vec::new());
+        for job in jobs {
+            match self.prepare(job) {
+                Ok((job, own_id)) => {
+                    encoded.push(job);
+                    own_ids.push(own_id);
+                    answers.push(None);
+                }
+                Err(error) => answers.push(Some(Err(error))),
+            }
+        }
+        let sent = if encoded.is_empty() { Vec::new() } else { self.gather.send_all(&encoded).await? };
+        let ids = encoded.into_iter().map(|job| job.id);
+        let mut sent = ids.zip(sent).zip(own_ids).map(|((id, answer), own_id)| outcome(id, answer, own_id));
+        Ok(answers.into_iter().filter_map(|answer| answer.or_else(|| sent.next())).collect())
+    }
+
     fn prepare(&self, mut job: NewJob) -> Result<(Encoded, bool)> {
         job.check(self.settings.payload_max)?;
         let own_id = job.id.is_none();

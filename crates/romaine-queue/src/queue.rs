@@ -1,7 +1,7 @@
 //! A queue by its name.
 
 use bytes::Bytes;
-use romaine::{Client, Value};
+use romaine::{Client, Cmd, Value};
 
 use crate::error::{Error, Result};
 use crate::keys::Keys;
@@ -13,6 +13,9 @@ use crate::worker::{Handler, WorkerBuilder};
 
 /// Jobs that one administrative call looks at.
 const BATCH: usize = 500;
+
+/// What the script answers that puts dead jobs back.
+type Revival = (i64, i64, i64, i64);
 
 /// A queue: a name and the client that reaches it. Cheap to clone; nothing is created at the server before the first
 /// job.
@@ -252,12 +255,14 @@ impl Queue {
         let ids: Vec<String> = ids.into_iter().map(|id| id.as_ref().to_owned()).collect();
         let mut all = Revived::default();
         for some in ids.chunks(BATCH) {
-            all.add(self.revive_some(0, some).await?);
+            let ids = |command: Cmd<Revival>| some.iter().fold(command.arg(0), |command, id| command.arg(id));
+            all.add(self.revive_by(ids).await?.0);
         }
         Ok(all)
     }
 
-    /// Puts the oldest dead jobs back, `most` of them.
+    /// Puts the oldest dead jobs back, `most` of them. Those that have to stay are passed over, and what dies meanwhile
+    /// stays dead: it ends although a worker may fail them at once.
     ///
     /// # Errors
     /// As [`status`](Self::status).
@@ -266,28 +271,32 @@ impl Queue {
     /// Jobs may come back although the future was dropped.
     pub async fn revive_oldest(&self, most: usize) -> Result<Revived> {
         let mut all = Revived::default();
+        let (mut began, mut passed) = (String::new(), 0);
         let mut left = most;
         while left > 0 {
-            let some = self.revive_some(left.min(BATCH), &[]).await?;
-            all.add(some);
-            left = left.saturating_sub(BATCH);
-            if some.revived == 0 {
+            let (some, seen, now) =
+                self.revive_by(|command| command.arg(left.min(BATCH)).arg(began.as_str()).arg(passed)).await?;
+            if seen == 0 {
                 break;
             }
+            if began.is_empty() {
+                began = now.to_string();
+            }
+            all.add(some);
+            passed += seen.saturating_sub(some.revived);
+            left = left.saturating_sub(usize::try_from(some.revived).unwrap_or(usize::MAX));
         }
         Ok(all)
     }
 
-    async fn revive_some(&self, oldest: usize, ids: &[String]) -> Result<Revived> {
-        let (revived, held): (i64, i64) = scripts::REVIVE
-            .run_again(&self.client, &self.keys, |command| {
-                ids.iter().fold(command.arg(oldest), |command, id| command.arg(id))
-            })
-            .await?;
-        Ok(Revived { revived: u64::try_from(revived).unwrap_or(0), held: u64::try_from(held).unwrap_or(0) })
+    /// What the script did, how many jobs it looked at, and its time.
+    async fn revive_by(&self, arguments: impl Fn(Cmd<Revival>) -> Cmd<Revival>) -> Result<(Revived, u64, i64)> {
+        let (revived, held, seen, now) = scripts::REVIVE.run_again(&self.client, &self.keys, arguments).await?;
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        Ok((Revived { revived: count(revived), held: count(held) }, count(seen), now))
     }
 
-    /// Takes at most `most` jobs away, oldest first; answers how many. Large queues are emptied in steps of 500, so that
+    /// Takes at most `most` jobs away, oldest first; answers how many: fewer only if no more were there. Large queues are emptied in steps of 500, so that
     /// the server serves others in between.
     ///
     /// # Errors
@@ -306,11 +315,12 @@ impl Queue {
             let step = left.min(BATCH);
             let (seen, taken): (i64, i64) =
                 scripts::PURGE.run_again(&self.client, &self.keys, |command| command.arg(kind).arg(step)).await?;
-            gone += u64::try_from(taken).unwrap_or(0);
-            left = left.saturating_sub(step);
             if seen == 0 {
                 break;
             }
+            // What was cancelled before is seen and not taken: it does not count.
+            gone += u64::try_from(taken).unwrap_or(0);
+            left = left.saturating_sub(usize::try_from(taken).unwrap_or(0));
         }
         Ok(gone)
     }

@@ -88,6 +88,86 @@ async fn a_rate_limit_says_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn an_id_that_was_cancelled_forgotten_and_enqueued_again_is_claimed_once() {
+    let bench = Bench::new().await;
+    bench.enqueue(vec![job("a"), job("b")]).await;
+    bench.run(&scripts::CANCEL, &words(&["a"])).await;
+    bench.server.command(&["DEL", bench.key(Key::Seen0)]).await.unwrap();
+    bench.enqueue(vec![job("a")]).await;
+    let claims = bench.turn(Turn::default()).await.claims;
+    let ids: Vec<&str> = claims.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(ids, ["a", "b"]);
+    let status = Status::decode("q", &bench.run(&scripts::STATUS, &[]).await).unwrap();
+    assert_eq!((status.waiting, status.leased), (0, 2));
+}
+
+#[tokio::test]
+async fn a_forgotten_id_with_a_newer_generation_does_not_give_way_to_itself() {
+    let bench = Bench::new().await;
+    bench.enqueue(vec![job("a").generation("g", 1)]).await;
+    let claim = bench.turn(Turn::default()).await.claims.remove(0);
+    bench.turn(Turn { acks: &[(&claim.0, &claim.1)], ..Turn::default() }).await;
+    bench.server.command(&["DEL", bench.key(Key::Seen0)]).await.unwrap();
+    bench.enqueue(vec![job("a").generation("g", 2)]).await;
+    assert_eq!(bench.turn(Turn::default()).await.claims[0].0, "a");
+}
+
+#[tokio::test]
+async fn nobody_comes_back_for_a_token_while_nothing_waits() {
+    let bench = Bench::new().await;
+    bench.run(&scripts::CHANGE_SETTINGS, &words(&["rate", "1000", "burst", "1"])).await;
+    assert_eq!(bench.turn(Turn::default()).await.next_in, -1);
+    bench.enqueue(vec![job("a")]).await;
+    let turned = bench.turn(Turn::default()).await;
+    assert_eq!((turned.claims.len(), turned.next_in), (1, -1));
+    bench.enqueue(vec![job("b")]).await;
+    let turned = bench.turn(Turn::default()).await;
+    assert_eq!((turned.claims.len(), turned.next_in), (0, 1), "it waits for its token");
+}
+
+/// Whatever ends jobs keeps to the worker's memory, here of an hour.
+#[tokio::test]
+async fn what_ends_jobs_without_a_worker_forgets_nothing_earlier_than_the_worker_would() {
+    let mut bench = Bench::new().await;
+    bench.enqueue(vec![job("done")]).await;
+    let claim = bench.turn(Turn::default()).await.claims.remove(0);
+    bench.turn(Turn { acks: &[(&claim.0, &claim.1)], ..Turn::default() }).await;
+    for round in 0..2_u64 {
+        bench.pass(61_000).await;
+        let first = format!("cancelled-{round}");
+        bench.enqueue(vec![job(&first)]).await;
+        bench.run(&scripts::CANCEL, &words(&[&first])).await;
+        bench.pass(61_000).await;
+        bench.enqueue(vec![job(&format!("purged-{round}"))]).await;
+        bench.run(&scripts::PURGE, &words(&["waiting", "1000"])).await;
+        bench.pass(61_000).await;
+        bench.enqueue(vec![job(&format!("old-{round}")).generation("g", 2 * round + 1)]).await;
+        bench.enqueue(vec![job(&format!("new-{round}")).generation("g", 2 * round + 2)]).await;
+        bench.turn(Turn::default()).await;
+    }
+    let again = bench.enqueue(vec![job("done")]).await;
+    assert_eq!(again[1].as_integer(), Some(1), "it is known");
+    assert!(bench.number(&["PTTL", bench.key(Key::Seen0)]).await > 7_200_000, "three hours, less what the test takes");
+}
+
+#[tokio::test]
+async fn a_memory_begun_by_a_worker_that_forgets_sooner_lasts_as_long_as_this_one_needs() {
+    let bench = Bench::new().await;
+    let finish = async |id: &str| {
+        bench.enqueue(vec![job(id)]).await;
+        let claim = bench.turn(Turn::default()).await.claims.remove(0);
+        bench.turn(Turn { acks: &[(&claim.0, &claim.1)], ..Turn::default() }).await;
+    };
+    finish("a").await;
+    bench.server.command(&["PEXPIRE", bench.key(Key::Seen0), "180000"]).await.unwrap();
+    finish("b").await;
+    assert!(bench.number(&["PTTL", bench.key(Key::Seen0)]).await > 7_200_000);
+    bench.server.command(&["PEXPIRE", bench.key(Key::Seen0), "99000000"]).await.unwrap();
+    finish("c").await;
+    assert!(bench.number(&["PTTL", bench.key(Key::Seen0)]).await > 90_000_000, "and is never shortened");
+}
+
+#[tokio::test]
 async fn dead_letters_beyond_their_number_are_dropped_oldest_first() {
     let mut bench = Bench::new().await;
     for id in ["a", "b", "c"] {
@@ -99,6 +179,81 @@ async fn dead_letters_beyond_their_number_are_dropped_oldest_first() {
     }
     assert_eq!(bench.text(&["ZRANGE", bench.key(Key::Dead), "0", "-1"]).await, ["b", "c"]);
     assert_eq!(bench.text(&["HKEYS", bench.key(Key::Jobs)]).await.len(), 2);
+}
+
+/// Fails everything that waits for good, at the bench's time; `unique` is a job's key by its id.
+async fn bury(bench: &Bench, unique: impl Fn(&str) -> String) {
+    loop {
+        let claims = bench.turn(Turn { want: 100, ..Turn::default() }).await.claims;
+        if claims.is_empty() {
+            return;
+        }
+        let keys: Vec<String> = claims.iter().map(|(id, _)| unique(id)).collect();
+        let reports: Vec<_> = claims
+            .iter()
+            .zip(&keys)
+            .map(|((id, state), key)| ("X", id.as_str(), state.as_str(), key.as_str(), 0))
+            .collect();
+        bench.turn(Turn { want: 0, reports: &reports, ..Turn::default() }).await;
+    }
+}
+
+async fn bury_all(bench: &Bench) {
+    bury(bench, |_| String::new()).await;
+}
+
+#[tokio::test]
+async fn what_dies_again_while_all_are_revived_stays_dead() {
+    let mut bench = Bench::new().await;
+    bench.enqueue(vec![job("a"), job("b")]).await;
+    bury_all(&bench).await;
+    let revive = async |bench: &Bench, most: &str, began: &str, passed: &str| {
+        let answer = elements(bench.run(&scripts::REVIVE, &words(&[most, began, passed])).await);
+        answer.iter().map(|count| count.as_integer().unwrap()).collect::<Vec<_>>()
+    };
+    let began = bench.now;
+    assert_eq!(revive(&bench, "10", "", "0").await, [2, 0, 2, began]);
+    // In the same millisecond and later.
+    for _ in 0..2 {
+        bury_all(&bench).await;
+        assert_eq!(revive(&bench, "10", &began.to_string(), "0").await[..3], [0, 0, 0]);
+        bench.pass(1).await;
+        assert_eq!(revive(&bench, "10", "", "0").await[..3], [2, 0, 2]);
+    }
+}
+
+#[tokio::test]
+async fn those_that_have_to_stay_dead_do_not_keep_the_others() {
+    let mut bench = Bench::new().await;
+    // All dead with a unique key that another job has by now; then some that are free.
+    let keyed = |n: usize, id: &str| job(&format!("{id}{n}")).unique(format!("u{n}"));
+    for from in (0..600).step_by(100) {
+        bench.enqueue((from..from + 100).map(|n| keyed(n, "held")).collect()).await;
+    }
+    bury(&bench, |id| id.replace("held", "u")).await;
+    for from in (0..600).step_by(100) {
+        bench.enqueue((from..from + 100).map(|n| keyed(n, "new").delay(Duration::from_secs(60))).collect()).await;
+    }
+    bench.pass(1).await;
+    bench.enqueue((0..20).map(|n| job(&format!("free{n}"))).collect()).await;
+    bury_all(&bench).await;
+    let queue = crate::Queue::new(&bench.client, "q").unwrap();
+    let revived = queue.revive_oldest(5).await.unwrap();
+    assert_eq!((revived.revived, revived.held), (5, 600));
+    let revived = queue.revive_oldest(usize::MAX).await.unwrap();
+    assert_eq!((revived.revived, revived.held), (15, 600));
+    assert_eq!(bench.number(&["ZCARD", bench.key(Key::Dead)]).await, 600);
+}
+
+#[tokio::test]
+async fn a_purge_takes_as_many_as_it_may_whatever_was_cancelled_among_them() {
+    let bench = Bench::new().await;
+    bench.enqueue((0..700).map(|n| job(&n.to_string())).collect()).await;
+    bench.run(&scripts::CANCEL, &words(&["3", "650"])).await;
+    let queue = crate::Queue::new(&bench.client, "q").unwrap();
+    assert_eq!(queue.purge(crate::Purge::Waiting, 600).await.unwrap(), 600);
+    assert_eq!(queue.purge(crate::Purge::Waiting, 600).await.unwrap(), 98);
+    assert_eq!(queue.purge(crate::Purge::Waiting, 600).await.unwrap(), 0);
 }
 
 #[tokio::test]

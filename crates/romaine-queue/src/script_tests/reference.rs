@@ -94,6 +94,9 @@ impl Reference {
             }
         }
         self.jobs.insert(id.to_owned(), job);
+        // Where the id was forgotten, it is another job.
+        self.acks.remove(id);
+        self.starts.remove(id);
         Answer::Accepted
     }
 
@@ -202,6 +205,12 @@ impl Reference {
             }
         }
         None
+    }
+
+    /// How many ids in the lists stand for no job.
+    pub(crate) fn ghosts(&self) -> usize {
+        let waiting = self.jobs.values().filter(|job| matches!(job.place, Place::Waiting(_))).count();
+        self.lists.iter().map(VecDeque::len).sum::<usize>() - waiting
     }
 
     /// How many of `want` may be claimed.

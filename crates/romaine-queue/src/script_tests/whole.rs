@@ -209,6 +209,7 @@ impl Course {
             "recover" => words(&["1000", "n", "n1"]),
             "cancel" => words(&[&id, &claimed]),
             "settings" => words(&["rate", "10", "burst", "2", "cap", "3"]),
+            "revive" if self.random.bool() => words(&["2", ["", "999999999"][self.random.usize(0..2)], "0"]),
             "revive" => words(&["0", &id, &claimed]),
             "purge" => words(&[["waiting", "delayed", "dead"][self.random.usize(0..3)], "2"]),
             "tidy" => words(&["100000", "90000"]),

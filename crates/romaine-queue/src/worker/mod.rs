@@ -133,6 +133,8 @@ impl WorkerBuilder {
 
     /// How long the ids of finished jobs are remembered so that they are not accepted again, and how many: at least
     /// `count`, at most twice as many. Default a minute and 100,000. A producer that may repeat itself later needs more.
+    /// It is the queue's memory: give all its workers the same. What is cancelled, purged or superseded is remembered as
+    /// the last worker said.
     pub const fn remember(mut self, time: Duration, count: u64) -> Self {
         self.settings.remember_for = time;
         self.settings.remember_max = count;

@@ -6,6 +6,7 @@ mod failovers;
 mod faults;
 mod features;
 mod lab;
+mod outbox;
 mod producer;
 mod refusals;
 mod support;
