@@ -105,6 +105,15 @@ impl Cell {
         }
     }
 
+    /// How many ordinary cells it takes the place of: with every load on one client, some clients do nothing but connect
+    /// for as long as the fault lasts, and would starve the cells beside them.
+    pub(super) const fn weight(&self) -> usize {
+        match self.under {
+            Under::All => 3,
+            _ => 1,
+        }
+    }
+
     /// What a driver must be able to do beyond the ordinary loads.
     pub(super) fn needs(&self) -> Vec<&'static str> {
         let mut needs = Vec::new();

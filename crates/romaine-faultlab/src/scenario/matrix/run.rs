@@ -71,9 +71,13 @@ pub(super) async fn measure_all(
     for (batch, jobs) in [(together, jobs.max(1)), (alone, 1)] {
         let mut waiting = VecDeque::from(batch);
         let mut running = JoinSet::new();
-        let mut tasks = HashMap::new();
+        let mut tasks = HashMap::<_, (usize, Cell)>::new();
         loop {
-            while running.len() < jobs
+            let fits = |cell: Cell, running: &HashMap<_, (usize, Cell)>| {
+                let weight: usize = running.values().map(|(_, cell)| cell.weight()).sum();
+                running.is_empty() || weight + cell.weight() <= jobs
+            };
+            while waiting.front().is_some_and(|(_, task)| fits(task.cell, &tasks))
                 && let Some((place, task)) = waiting.pop_front()
             {
                 let (progress, no_namespace, cell) = (progress.clone(), no_namespace.clone(), task.cell);

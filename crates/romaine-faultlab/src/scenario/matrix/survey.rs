@@ -114,8 +114,12 @@ impl SurveyPlan {
     fn estimate_of(&self, cells: impl Iterator<Item = Cell>) -> Duration {
         let (mut alone, mut together) = (Duration::ZERO, Duration::ZERO);
         for cell in cells {
-            let sum = if cell.fault.is_alone() { &mut alone } else { &mut together };
-            *sum += cell.estimate(self.scale);
+            let length = cell.estimate(self.scale);
+            if cell.fault.is_alone() {
+                alone += length;
+            } else {
+                together += length * u32::try_from(cell.weight()).unwrap_or(u32::MAX);
+            }
         }
         alone + together / u32::try_from(self.jobs.max(1)).unwrap_or(u32::MAX)
     }
