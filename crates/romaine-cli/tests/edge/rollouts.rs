@@ -5,7 +5,7 @@ use std::path::Path;
 use romaine_faultlab::{Server, eventually};
 use serde_json::Value;
 
-use crate::support::{Edge, PATIENCE, image, online, romaine, romaine_json, romaine_spawned};
+use crate::support::{Edge, PATIENCE, image, online, phases, romaine, romaine_json, romaine_spawned};
 
 /// Deploys by writing down what it was given; fails where a file says so.
 const DEPLOY: &str = r#"echo "$ROMAINE_IMAGE" >> images; [ -e hold ] && while [ ! -e go ]; do sleep 0.05; done
@@ -202,6 +202,35 @@ async fn what_is_not_healthy_after_it_was_deployed_goes_back() {
         romaine_json(&hub, &["fleet", "--json"]).await[0]["reported"]["health"] == "ok"
     });
     healthy.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_that_is_ended_while_health_is_awaited_has_not_failed() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let hub = server.url();
+    let edge = Edge::new(dir.path(), "e1", &hub, r#"echo "$ROMAINE_IMAGE" >> images"#);
+    let check = format!("command:test -e {}", edge.path("well").display());
+    let mut edge = edge.options(&["--health", &check, "--health-every", "200ms", "--settle", "10m"]).started();
+    online(&hub, 1).await;
+    let image = image('6');
+    let start = ["rollout", "start", "--name", "six", "--image", &image, "--targets", "*"];
+    let mut driver = romaine_spawned(&hub, &start);
+    let verifying = eventually(PATIENCE, "health to be awaited", async || {
+        romaine_json(&hub, &["fleet", "--json"]).await[0]["reported"]["tried"]["progress"] == "verifying"
+    });
+    verifying.await.unwrap_or_else(|error| panic!("{error:#}: {}", edge.log()));
+    assert_eq!(edge.end().await.code(), Some(0), "{}", edge.log());
+    edge.touch("well");
+    edge.start();
+    let code = driver.wait().await.unwrap().code();
+    assert_eq!(code, Some(0), "{}\n{}", romaine(&hub, &["rollout", "status", "six"]).await.1, edge.log());
+    assert!(everything_runs(&hub, &image).await);
+    assert_eq!(edge.lines("images"), 2, "it was begun, and its end was not known: it ran again");
+    // A failure in between would abort the rollout if its driver looked just then.
+    let expected = ["received", "running", "received", "running", "done"];
+    let told = eventually(PATIENCE, "all phases", async || phases(&server, "e1").await.len() >= expected.len());
+    told.await.unwrap();
+    assert_eq!(phases(&server, "e1").await, expected);
 }
 
 #[tokio::test]

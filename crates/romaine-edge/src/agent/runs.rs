@@ -186,6 +186,11 @@ impl Shared {
         if let (Verdict::Done, Some(deploy)) = (verdict, &facts.deploy)
             && let Err(why) = self.verify(entry, deploy, cancel).await
         {
+            // Nobody knows yet whether it is well: that is no failure of the deployment.
+            if self.stop.is_cancelled() {
+                tracing::warn!(job = facts.id, "interrupted: the agent ends while health is awaited");
+                return None;
+            }
             verdict = if failures < deploy.retries { Verdict::Retry } else { Verdict::Failed };
             error = Some(why);
         }
