@@ -4,8 +4,9 @@ use std::path::Path;
 
 use romaine_faultlab::{Server, eventually};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::support::{Edge, PATIENCE, image, online, phases, romaine, romaine_json, romaine_spawned};
+use crate::support::{Edge, PATIENCE, image, online, phases, romaine, romaine_json, romaine_piped, romaine_spawned};
 
 /// Deploys by writing down what it was given; fails where a file says so.
 const DEPLOY: &str = r#"echo "$ROMAINE_IMAGE" >> images; [ -e hold ] && while [ ! -e go ]; do sleep 0.05; done
@@ -142,6 +143,42 @@ async fn whoever_comes_goes_on_with_a_rollout_whose_driver_died() {
     assert_eq!(code, Some(0), "{text}");
     assert!(everything_runs(&hub, &image).await);
     assert!(edges.iter().all(|edge| edge.lines("images") == 1), "nobody deployed twice");
+}
+
+#[tokio::test]
+async fn a_driver_whose_reader_has_gone_drives_on() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let hub = server.url();
+    let edges = edges(dir.path(), &hub, 2);
+    online(&hub, 2).await;
+    for edge in &edges {
+        edge.touch("hold");
+    }
+    let image = image('7');
+    let start = ["rollout", "start", "--name", "seven", "--image", &image, "--targets", "*", "--waves", "1,2"];
+    let mut driver = romaine_piped(&hub, &start);
+    let mut reader = BufReader::new(driver.stdout.take().unwrap()).lines();
+    assert_eq!(reader.next_line().await.unwrap().unwrap(), "rollout seven");
+    drop(reader);
+    wait_for(&hub, "seven", "the first edge to work", |status| {
+        ["e1", "e2"].iter().any(|edge| phase(status, edge) == "running")
+    })
+    .await;
+    for edge in &edges {
+        edge.touch("go");
+    }
+    let ended = driver.wait_with_output().await.unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(everything_runs(&hub, &image).await);
+
+    // Who only asked for something to read has nothing to go on with.
+    for arguments in [&["rollout", "status", "seven"][..], &["rollout", "status"], &["fleet"], &["fleet", "--json"]] {
+        let mut asked = romaine_piped(&hub, arguments);
+        drop(asked.stdout.take());
+        let ended = asked.wait_with_output().await.unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!((ended.status.code(), said.as_str()), (Some(0), ""), "{arguments:?}");
+    }
 }
 
 #[tokio::test]
