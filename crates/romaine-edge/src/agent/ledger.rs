@@ -338,8 +338,15 @@ impl Remembered {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A run that ended so long ago that it is to be forgotten.
+    pub(crate) async fn an_old_run(ledger: &Ledger, job: &str) {
+        let entry = Entry { job: job.into(), ..entry(1) };
+        ledger.step(&entry, Phase::Ended(outcome(Verdict::Done)), Vec::new()).await.unwrap();
+        ledger.with(|db| db.execute("UPDATE runs SET at_ms = 0", [])).await.unwrap();
+    }
 
     fn entry(attempt: u32) -> Entry {
         Entry { job: "a".into(), kind: "k".into(), token: 7, attempt }
