@@ -271,6 +271,21 @@ async fn an_agent_that_is_ended_while_health_is_awaited_has_not_failed() {
 }
 
 #[tokio::test]
+async fn a_handler_that_asks_to_be_run_later_has_its_retries_left() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let hub = server.url();
+    // It asks for later, then fails, then works.
+    let handler = "echo x >> runs; case $(wc -l < runs) in 1) exit 75;; 2) exit 1;; esac";
+    let edge = Edge::new(dir.path(), "e1", &hub, handler).started();
+    online(&hub, 1).await;
+    let image = image('8');
+    let start = ["rollout", "start", "--image", &image, "--targets", "*", "--retries", "1"];
+    let (code, text) = romaine(&hub, &start).await;
+    assert_eq!(code, Some(0), "{text}\n{}", edge.log());
+    assert_eq!(edge.lines("runs"), 3);
+}
+
+#[tokio::test]
 async fn a_wish_whose_job_the_hub_lost_is_fulfilled_all_the_same() {
     let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
     let hub = server.url();
