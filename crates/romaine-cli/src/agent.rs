@@ -200,5 +200,7 @@ fn log() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // A log that cannot be written would be told of on the same closed pipe: that panics, in the middle of a job.
+        .log_internal_errors(false)
         .init();
 }
