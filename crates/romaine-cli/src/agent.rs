@@ -11,6 +11,7 @@ use romaine_edge::{EdgeId, Labels, Probe, Unit, acl_rule, parse_backoff, parse_s
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::{Failure, Outcome};
+use crate::out::{self, say};
 
 /// What `romaine agent` takes.
 #[derive(Debug, clap::Args)]
@@ -112,14 +113,14 @@ enum RepeatArg {
 pub(crate) async fn run(args: &Args) -> Outcome {
     if args.print_acl {
         let user = args.user.clone().unwrap_or_else(|| args.id.to_string());
-        println!("{}", acl_rule(&args.id, &user).await.map_err(Failure::edge)?);
+        say!("{}", acl_rule(&args.id, &user).await.map_err(Failure::edge)?);
         return Ok(true);
     }
     let settings = settings(args);
     if args.print_systemd {
         let program = std::env::current_exe().context("cannot tell where this program is")?;
         let unit = Unit { id: args.id.clone(), program, arguments: own_arguments(), stop_s: args.grace.as_secs() + 15 };
-        print!("{}", systemd_unit(&unit));
+        out::text(format_args!("{}", systemd_unit(&unit)));
         return Ok(true);
     }
     settings.check().map_err(Failure::edge)?;
@@ -199,5 +200,7 @@ fn log() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // A log that cannot be written would be told of on the same closed pipe: that panics, in the middle of a job.
+        .log_internal_errors(false)
         .init();
 }

@@ -1,5 +1,6 @@
 //! How the program ends.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use romaine::ErrorKind;
@@ -86,7 +87,8 @@ pub(crate) fn end(outcome: Outcome) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(failure) => {
-            eprintln!("romaine: {:#}", failure.error);
+            // The status says it too, when nobody reads.
+            let _nobody_reads = writeln!(std::io::stderr(), "romaine: {:#}", failure.error);
             ExitCode::from(failure.status())
         }
     }

@@ -8,6 +8,7 @@ use romaine_edge::fleet::{self, Edge};
 use romaine_edge::{EdgeId, Selector, show_span};
 
 use crate::exit::{Failure, Outcome};
+use crate::out::{self, say};
 
 /// What `romaine fleet` takes.
 #[derive(Debug, clap::Args)]
@@ -49,7 +50,7 @@ pub(crate) async fn run(args: &Args) -> Outcome {
     let client = args.hub.connect().await?;
     if let Some(id) = &args.forget {
         let known = fleet::forget(&client, id).await.map_err(Failure::edge)?;
-        println!("{id}: {}", if known { "forgotten" } else { "not known" });
+        say!("{id}: {}", if known { "forgotten" } else { "not known" });
         return Ok(known);
     }
     let mut edges = fleet::list(&client, &args.targets).await.map_err(Failure::edge)?;
@@ -58,7 +59,7 @@ pub(crate) async fn run(args: &Args) -> Outcome {
         edges.retain(|edge| trouble(edge).is_some());
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&edges).context("cannot write JSON")?);
+        say!("{}", serde_json::to_string_pretty(&edges).context("cannot write JSON")?);
         return Ok(true);
     }
     let mut table = Table::new(&[
@@ -67,11 +68,11 @@ pub(crate) async fn run(args: &Args) -> Outcome {
     for edge in &edges {
         table.row(row(edge));
     }
-    print!("{}", table.text());
+    out::text(format_args!("{}", table.text()));
     let (away, ill) =
         (edges.iter().filter(|edge| !edge.online).count(), edges.iter().filter(|edge| is_ill(edge)).count());
     let drifting = edges.iter().filter(|edge| edge.is_drifting()).count();
-    println!("{} edges: {away} away, {ill} ill, {drifting} not on what is desired", edges.len());
+    say!("{} edges: {away} away, {ill} ill, {drifting} not on what is desired", edges.len());
     Ok(true)
 }
 

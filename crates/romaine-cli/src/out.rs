@@ -17,6 +17,12 @@ pub(crate) fn text(text: Arguments<'_>) {
     }
 }
 
+/// Writes text, if anybody still reads: for a command whose work is more than what it says, and goes on without a reader.
+pub(crate) fn offer(text: Arguments<'_>) {
+    let mut out = std::io::stdout().lock();
+    let _nobody_reads = out.write_fmt(text).and_then(|()| out.flush());
+}
+
 /// `println!`, but for a reader who may go.
 macro_rules! say {
     ($($argument:tt)*) => {
@@ -24,4 +30,11 @@ macro_rules! say {
     };
 }
 
-pub(crate) use say;
+/// `println!`, but without need of a reader: see [`offer`].
+macro_rules! remark {
+    ($($argument:tt)*) => {
+        $crate::out::offer(format_args!("{}\n", format_args!($($argument)*)))
+    };
+}
+
+pub(crate) use {remark, say};

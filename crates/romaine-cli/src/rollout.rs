@@ -9,6 +9,7 @@ use romaine_edge::{Image, Selector, parse_span, show_span};
 
 use crate::exit::{Failure, Outcome};
 use crate::fleet::{Hub, Table, short};
+use crate::out::{self, offer, remark, say};
 
 /// What `romaine rollout` takes.
 #[derive(Debug, clap::Args)]
@@ -150,9 +151,9 @@ async fn start(start: &Start) -> Outcome {
     };
     let client = start.hub.connect().await?;
     let id = rollout::create(&client, &wish).await.map_err(Failure::edge)?;
-    println!("rollout {id}");
+    remark!("rollout {id}");
     if start.detach {
-        println!("written down; `romaine rollout run {id}` drives it");
+        say!("written down; `romaine rollout run {id}` drives it");
         return Ok(true);
     }
     drive(&client, &id, true).await
@@ -164,11 +165,11 @@ async fn order(one: &One, order: Order) -> Outcome {
     let view = rollout::view(&client, &one.id).await.map_err(Failure::edge)?;
     match (&view.driver, one.detach) {
         (Some(_), _) => {
-            println!("rollout {}: asked for; its driver carries it out", one.id);
+            say!("rollout {}: asked for; its driver carries it out", one.id);
             Ok(true)
         }
         (None, true) => {
-            println!("rollout {}: asked for; nobody drives it: `romaine rollout run {}`", one.id, one.id);
+            say!("rollout {}: asked for; nobody drives it: `romaine rollout run {}`", one.id, one.id);
             Ok(true)
         }
         // Nobody drives it: it is carried out from here.
@@ -176,24 +177,25 @@ async fn order(one: &One, order: Order) -> Outcome {
     }
 }
 
-/// Drives it, and tells what happens.
+/// Drives it, and tells what happens; to its end also when nobody reads that any more: a rollout without a driver stands
+/// still.
 async fn drive(client: &Client, id: &str, stop_when_paused: bool) -> Outcome {
     let mut begin: Option<i64> = None;
     let mut tell = |watched: Watched| match watched {
         Watched::Line(line) => {
             let begin = *begin.get_or_insert(line.at_ms);
-            println!("{}", told(&line, begin));
+            remark!("{}", told(&line, begin));
         }
-        Watched::Following(driver) => println!("-- another process ({driver}) drives it; following"),
-        Watched::Leading => println!("-- that process has gone; driving from here"),
-        Watched::Waiting(why) => println!("-- waiting for the hub: {why}"),
+        Watched::Following(driver) => remark!("-- another process ({driver}) drives it; following"),
+        Watched::Leading => remark!("-- that process has gone; driving from here"),
+        Watched::Waiting(why) => remark!("-- waiting for the hub: {why}"),
     };
     let stage = rollout::drive(client, id, stop_when_paused, &mut tell).await.map_err(Failure::edge)?;
     let view = rollout::view(client, id).await.map_err(Failure::edge)?;
-    println!();
-    print!("{}", summary(&view));
+    remark!("");
+    offer(format_args!("{}", summary(&view)));
     if stage == Stage::Paused {
-        println!("paused: `romaine rollout resume {id}` or `romaine rollout abort {id}`");
+        remark!("paused: `romaine rollout resume {id}` or `romaine rollout abort {id}`");
     }
     let failed = view.targets.values().any(|target| target.phase.is_failure());
     Ok(stage == Stage::Done && !failed)
@@ -215,11 +217,11 @@ fn since(begin: i64, at_ms: i64) -> String {
 async fn status(client: &Client, id: &str, json: bool) -> Outcome {
     let view = rollout::view(client, id).await.map_err(Failure::edge)?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&view).context("cannot write JSON")?);
+        say!("{}", serde_json::to_string_pretty(&view).context("cannot write JSON")?);
         return Ok(true);
     }
-    print!("{}", summary(&view));
-    println!("\nper edge, times since the start:");
+    out::text(format_args!("{}", summary(&view)));
+    say!("\nper edge, times since the start:");
     let mut table = Table::new(&["EDGE", "WAVE", "PHASE", "SENT", "BEGUN", "SINCE", "BEFORE", "NOTE"]);
     let mut targets: Vec<_> = view.targets.iter().collect();
     targets.sort_by_key(|(id, target)| (target.wave, (*id).clone()));
@@ -237,10 +239,10 @@ async fn status(client: &Client, id: &str, json: bool) -> Outcome {
             short(target.note.as_deref().unwrap_or_default()),
         ]);
     }
-    print!("{}", table.text());
-    println!("\nwhat happened:");
+    out::text(format_args!("{}", table.text()));
+    say!("\nwhat happened:");
     for line in &view.story {
-        println!("{}", told(line, begin));
+        say!("{}", told(line, begin));
     }
     Ok(true)
 }
@@ -297,7 +299,7 @@ async fn list(client: &Client, json: bool) -> Outcome {
         views.push(rollout::view(client, &id).await.map_err(Failure::edge)?);
     }
     if json {
-        println!("{}", serde_json::to_string_pretty(&views).context("cannot write JSON")?);
+        say!("{}", serde_json::to_string_pretty(&views).context("cannot write JSON")?);
         return Ok(true);
     }
     let mut table = Table::new(&["ROLLOUT", "STAGE", "IMAGE", "TARGETS", "DONE", "FAILED", "AWAY", "STARTED"]);
@@ -314,6 +316,6 @@ async fn list(client: &Client, json: bool) -> Outcome {
             format!("{} ago", since(view.plan.created_ms, view.now_ms)),
         ]);
     }
-    print!("{}", table.text());
+    out::text(format_args!("{}", table.text()));
     Ok(true)
 }

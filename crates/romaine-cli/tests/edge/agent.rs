@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use romaine_faultlab::{Accept, Direction, Fault, FaultProxy, Server, eventually};
 use romaine_queue::{JobResult, NewJob, Place};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::support::{Edge, PATIENCE, phases, queue};
+use crate::support::{Edge, PATIENCE, phases, queue, romaine_piped};
 
 /// Notes that it runs, and goes on when it is let.
 const PATIENT: &str = "echo $ROMAINE_JOB >> runs; echo $$ > pid; while [ ! -e go ]; do sleep 0.05; done; echo finished";
@@ -40,6 +42,29 @@ async fn a_job_is_run_and_its_phases_and_result_reach_the_hub() {
     let expected = ["received", "running", "done", "received", "running", "failed"];
     eventually(PATIENCE, "all phases", async || phases(&server, "e1").await == expected).await.unwrap();
     assert_eq!(edge.end().await.code(), Some(0), "{}", edge.log());
+}
+
+#[tokio::test]
+async fn an_agent_whose_log_nobody_reads_any_more_goes_on() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let ledger = dir.path().join("ledger").display().to_string();
+    let arguments = ["agent", "--id", "e1", "--exec", "true", "--ledger", &ledger, "--grace", "2s"];
+    let mut agent = romaine_piped(&server.url(), &arguments);
+    let mut log = BufReader::new(agent.stderr.take().unwrap()).lines();
+    while !log.next_line().await.unwrap().expect("it goes on").contains("at work") {}
+    drop(log);
+    // It says of every job that it came and how it ended.
+    let queue = queue(&server, "e1").await;
+    queue.producer().enqueue(NewJob::new("k", "{}").id("j1")).await.unwrap();
+    let result = queue.wait_for_result("j1", PATIENCE).await.unwrap();
+    assert!(matches!(&result, Some(JobResult::Done(_))), "{result:?}");
+    let pid = agent.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(tokio::time::timeout(PATIENCE, agent.wait()).await.expect("it ends").unwrap().code(), Some(0));
+    // And an error that nobody reads has its status all the same.
+    let mut asked = romaine_piped(&server.url(), &["rollout", "status", "unknown"]);
+    drop(asked.stderr.take());
+    assert_eq!(tokio::time::timeout(PATIENCE, asked.wait()).await.expect("it ends").unwrap().code(), Some(2));
 }
 
 #[tokio::test]

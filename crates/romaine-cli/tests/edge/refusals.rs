@@ -100,6 +100,10 @@ async fn a_job_whose_handler_is_missing_is_kept_and_a_bad_one_is_a_dead_letter()
     let kept = kept.await.unwrap_or_else(|error| panic!("{error:#}: {}", edge.log()));
     let why = kept.error.unwrap_or_default();
     assert!(why.contains("the handler is not found (exit code 127)"), "{why}");
+    // As long as it has attempts left.
+    queue.producer().enqueue(NewJob::new("k", "{}").id("j0").attempts(1)).await.unwrap();
+    let result = queue.wait_for_result("j0", PATIENCE).await.unwrap().unwrap();
+    assert!(matches!(&result, JobResult::Dead(why) if why.contains("its attempts last")), "{result:?}");
     queue.producer().enqueue(NewJob::new(DEPLOY, r#"{"image":"secret"}"#).id("j2")).await.unwrap();
     let result = queue.wait_for_result("j2", PATIENCE).await.unwrap().unwrap();
     let JobResult::Dead(why) = result else { panic!("it is dead") };

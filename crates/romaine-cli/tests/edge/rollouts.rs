@@ -4,8 +4,9 @@ use std::path::Path;
 
 use romaine_faultlab::{Server, eventually};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::support::{Edge, PATIENCE, image, online, romaine, romaine_json, romaine_spawned};
+use crate::support::{Edge, PATIENCE, image, online, phases, romaine, romaine_json, romaine_piped, romaine_spawned};
 
 /// Deploys by writing down what it was given; fails where a file says so.
 const DEPLOY: &str = r#"echo "$ROMAINE_IMAGE" >> images; [ -e hold ] && while [ ! -e go ]; do sleep 0.05; done
@@ -145,6 +146,42 @@ async fn whoever_comes_goes_on_with_a_rollout_whose_driver_died() {
 }
 
 #[tokio::test]
+async fn a_driver_whose_reader_has_gone_drives_on() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let hub = server.url();
+    let edges = edges(dir.path(), &hub, 2);
+    online(&hub, 2).await;
+    for edge in &edges {
+        edge.touch("hold");
+    }
+    let image = image('7');
+    let start = ["rollout", "start", "--name", "seven", "--image", &image, "--targets", "*", "--waves", "1,2"];
+    let mut driver = romaine_piped(&hub, &start);
+    let mut reader = BufReader::new(driver.stdout.take().unwrap()).lines();
+    assert_eq!(reader.next_line().await.unwrap().unwrap(), "rollout seven");
+    drop(reader);
+    wait_for(&hub, "seven", "the first edge to work", |status| {
+        ["e1", "e2"].iter().any(|edge| phase(status, edge) == "running")
+    })
+    .await;
+    for edge in &edges {
+        edge.touch("go");
+    }
+    let ended = driver.wait_with_output().await.unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(everything_runs(&hub, &image).await);
+
+    // Who only asked for something to read has nothing to go on with.
+    for arguments in [&["rollout", "status", "seven"][..], &["rollout", "status"], &["fleet"], &["fleet", "--json"]] {
+        let mut asked = romaine_piped(&hub, arguments);
+        drop(asked.stdout.take());
+        let ended = asked.wait_with_output().await.unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!((ended.status.code(), said.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_rollout_is_paused_resumed_and_aborted_by_hand() {
     let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
     let hub = server.url();
@@ -202,6 +239,50 @@ async fn what_is_not_healthy_after_it_was_deployed_goes_back() {
         romaine_json(&hub, &["fleet", "--json"]).await[0]["reported"]["health"] == "ok"
     });
     healthy.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_that_is_ended_while_health_is_awaited_has_not_failed() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let hub = server.url();
+    let edge = Edge::new(dir.path(), "e1", &hub, r#"echo "$ROMAINE_IMAGE" >> images"#);
+    let check = format!("command:test -e {}", edge.path("well").display());
+    let mut edge = edge.options(&["--health", &check, "--health-every", "200ms", "--settle", "10m"]).started();
+    online(&hub, 1).await;
+    let image = image('6');
+    let start = ["rollout", "start", "--name", "six", "--image", &image, "--targets", "*"];
+    let mut driver = romaine_spawned(&hub, &start);
+    let verifying = eventually(PATIENCE, "health to be awaited", async || {
+        romaine_json(&hub, &["fleet", "--json"]).await[0]["reported"]["tried"]["progress"] == "verifying"
+    });
+    verifying.await.unwrap_or_else(|error| panic!("{error:#}: {}", edge.log()));
+    assert_eq!(edge.end().await.code(), Some(0), "{}", edge.log());
+    edge.touch("well");
+    edge.start();
+    let code = driver.wait().await.unwrap().code();
+    assert_eq!(code, Some(0), "{}\n{}", romaine(&hub, &["rollout", "status", "six"]).await.1, edge.log());
+    assert!(everything_runs(&hub, &image).await);
+    assert_eq!(edge.lines("images"), 2, "it was begun, and its end was not known: it ran again");
+    // A failure in between would abort the rollout if its driver looked just then.
+    let expected = ["received", "running", "received", "running", "done"];
+    let told = eventually(PATIENCE, "all phases", async || phases(&server, "e1").await.len() >= expected.len());
+    told.await.unwrap();
+    assert_eq!(phases(&server, "e1").await, expected);
+}
+
+#[tokio::test]
+async fn a_handler_that_asks_to_be_run_later_has_its_retries_left() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let hub = server.url();
+    // It asks for later, then fails, then works.
+    let handler = "echo x >> runs; case $(wc -l < runs) in 1) exit 75;; 2) exit 1;; esac";
+    let edge = Edge::new(dir.path(), "e1", &hub, handler).started();
+    online(&hub, 1).await;
+    let image = image('8');
+    let start = ["rollout", "start", "--image", &image, "--targets", "*", "--retries", "1"];
+    let (code, text) = romaine(&hub, &start).await;
+    assert_eq!(code, Some(0), "{text}\n{}", edge.log());
+    assert_eq!(edge.lines("runs"), 3);
 }
 
 #[tokio::test]

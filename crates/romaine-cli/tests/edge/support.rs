@@ -171,6 +171,13 @@ pub(crate) fn romaine_spawned(hub: &str, arguments: &[&str]) -> tokio::process::
     command.args(arguments).env("ROMAINE_HUB", hub).kill_on_drop(true).stdout(Stdio::null()).spawn().unwrap()
 }
 
+/// The same, with somebody who reads what it says, and may stop to.
+pub(crate) fn romaine_piped(hub: &str, arguments: &[&str]) -> tokio::process::Child {
+    let mut command = tokio::process::Command::new(PROGRAM);
+    command.args(arguments).env("ROMAINE_HUB", hub).kill_on_drop(true);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
 pub(crate) async fn romaine_json(hub: &str, arguments: &[&str]) -> Value {
     let (code, text) = romaine(hub, arguments).await;
     assert_eq!(code, Some(0), "{text}");

@@ -10,6 +10,9 @@ use crate::record::{DEPLOY, Deploy};
 /// The exit code by which a handler asks to be run again later (`EX_TEMPFAIL`).
 const TRY_AGAIN: i32 = 75;
 
+/// What becomes of a job whose handler cannot be started: a claim counts as an attempt, whatever comes of it.
+const WHILE_ATTEMPTS_LAST: &str = "the job is tried again while its attempts last";
+
 /// Which jobs may run again after a run whose end is unknown, or that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Repeat {
@@ -127,7 +130,7 @@ pub(crate) fn next(past: Past, facts: &Facts) -> Next {
         Past::Begun { at_ms, attempt } => Next::GiveUp { begun_ms: at_ms, attempt },
         Past::Ended { outcome, token, .. } => match outcome.verdict {
             Verdict::Done | Verdict::Superseded => Next::Tell(outcome),
-            Verdict::Retry => Next::Run,
+            Verdict::Retry | Verdict::Later => Next::Run,
             // Somebody put the dead letter back: its attempts are counted anew, and the claim is a later one. A report
             // that was lost comes back as one attempt more.
             Verdict::Failed | Verdict::Interrupted | Verdict::Cancelled
@@ -156,17 +159,16 @@ pub(crate) fn judge(
     match ran.how {
         How::Exited(0) => (Verdict::Done, Some(0), None),
         How::Exited(TRY_AGAIN) => {
-            (Verdict::Retry, Some(TRY_AGAIN), Some("the handler asks to be run again (exit code 75)".into()))
+            (Verdict::Later, Some(TRY_AGAIN), Some("the handler asks to be run again (exit code 75)".into()))
         }
         // Nothing of the job was done, and it is not the job's fault.
         How::Exited(code @ (126 | 127)) => {
             let what = if code == 127 { "not found" } else { "not executable" };
-            let why =
-                format!("the handler is {what} (exit code {code}): correct --exec; the job is kept and tried again");
-            (Verdict::Retry, Some(code), Some(why))
+            let why = format!("the handler is {what} (exit code {code}): correct --exec; {WHILE_ATTEMPTS_LAST}");
+            (Verdict::Later, Some(code), Some(why))
         }
         How::NotStarted => {
-            (Verdict::Retry, None, Some("the handler could not be started; the job is kept and tried again".into()))
+            (Verdict::Later, None, Some(format!("the handler could not be started; {WHILE_ATTEMPTS_LAST}")))
         }
         How::Exited(code) => (again, Some(code), Some(format!("exit code {code}"))),
         How::Signalled(signal) => (again, None, Some(format!("the handler was ended by signal {signal}"))),
@@ -228,6 +230,7 @@ mod tests {
             assert!(matches!(next(ended(verdict, 1), &facts), Next::Tell(_)), "{verdict:?}");
         }
         assert_eq!(next(ended(Verdict::Retry, 1), &facts), Next::Run);
+        assert_eq!(next(ended(Verdict::Later, 1), &facts), Next::Run);
     }
 
     #[test]
@@ -247,8 +250,9 @@ mod tests {
             judge(&ran, &facts(payload, Repeat::Idempotent), 0, Duration::from_secs(1)).0
         };
         assert_eq!(verdict(How::Exited(0), "{}"), Verdict::Done);
-        assert_eq!(verdict(How::Exited(75), "{}"), Verdict::Retry);
-        assert_eq!(verdict(How::Exited(127), "{}"), Verdict::Retry);
+        assert_eq!(verdict(How::Exited(75), "{}"), Verdict::Later);
+        assert_eq!(verdict(How::Exited(127), "{}"), Verdict::Later);
+        assert_eq!(verdict(How::NotStarted, "{}"), Verdict::Later);
         assert_eq!(verdict(How::Exited(1), "{}"), Verdict::Failed);
         assert_eq!(verdict(How::TimedOut, r#"{"idempotent":true}"#), Verdict::Retry);
     }

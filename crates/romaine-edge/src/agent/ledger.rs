@@ -60,6 +60,8 @@ pub(crate) enum Verdict {
     Superseded,
     /// It did not work; it may be tried again.
     Retry,
+    /// It is to be tried again and has not failed: its handler asks for that, or could not be started.
+    Later,
     /// It did not work, and is not to be tried again.
     Failed,
     /// The agent ended while it ran: nobody knows how far it came.
@@ -305,7 +307,7 @@ fn verdict_name(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Done => "done",
         Verdict::Superseded => "superseded",
-        Verdict::Retry => "retry",
+        Verdict::Retry | Verdict::Later => "retry",
         Verdict::Failed => "failed",
         Verdict::Interrupted => "interrupted",
         Verdict::Cancelled => "cancelled",
@@ -338,8 +340,15 @@ impl Remembered {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A run that ended so long ago that it is to be forgotten.
+    pub(crate) async fn an_old_run(ledger: &Ledger, job: &str) {
+        let entry = Entry { job: job.into(), ..entry(1) };
+        ledger.step(&entry, Phase::Ended(outcome(Verdict::Done)), Vec::new()).await.unwrap();
+        ledger.with(|db| db.execute("UPDATE runs SET at_ms = 0", [])).await.unwrap();
+    }
 
     fn entry(attempt: u32) -> Entry {
         Entry { job: "a".into(), kind: "k".into(), token: 7, attempt }
@@ -360,6 +369,11 @@ mod tests {
                 Some(Phase::Ended(outcome(Verdict::Retry))),
                 Past::Ended { outcome: outcome(Verdict::Retry), failures: 1, token: 7 },
             ),
+            // No failure of the job.
+            (
+                Some(Phase::Ended(outcome(Verdict::Later))),
+                Past::Ended { outcome: outcome(Verdict::Later), failures: 1, token: 7 },
+            ),
             (
                 Some(Phase::Ended(outcome(Verdict::Done))),
                 Past::Ended { outcome: outcome(Verdict::Done), failures: 1, token: 7 },
@@ -373,11 +387,11 @@ mod tests {
             assert_eq!(Ledger::open(&path).unwrap().past("a").await.unwrap(), expected);
         }
         let ledger = Ledger::open(&path).unwrap();
-        assert_eq!(ledger.outbox_len().await.unwrap(), 3);
+        assert_eq!(ledger.outbox_len().await.unwrap(), 4);
         let events = ledger.outbox(2).await.unwrap();
         assert!(events[1].1.contains("\"phase\":\"retry\""), "{events:?}");
         ledger.arrived(events[1].0).await.unwrap();
-        assert_eq!(ledger.outbox_len().await.unwrap(), 1);
+        assert_eq!(ledger.outbox_len().await.unwrap(), 2);
     }
 
     #[tokio::test]

@@ -137,6 +137,7 @@ pub async fn run(client: &Client, settings: Settings, stop: impl Future<Output =
         ended = presence.live(&shared) => ended,
         ended = presence.send(&shared, &name) => ended,
         ended = presence::watch(&shared) => ended,
+        ended = presence::keep_tidy(&shared.ledger) => ended,
         ended = worker.ended() => ended.map_err(Error::from),
         () = tell_events(client) => Ok(()),
         () = &mut stop => Ok(()),
@@ -252,6 +253,47 @@ fn is_executable(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::ledger::{Past, tests::an_old_run};
+    use romaine::Config;
+    use romaine_faultlab::{Server, eventually};
+    use romaine_queue::{JobResult, NewJob};
+
+    #[tokio::test]
+    async fn an_agent_at_work_tidies_its_ledger() {
+        let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+        let (path, patience) = (dir.path().join("ledger"), Duration::from_secs(60));
+        let ledger = Ledger::open(&path).unwrap();
+        an_old_run(&ledger, "old").await;
+        drop(ledger);
+        let address = server.address();
+        let client = Client::connect(Config::new(address.ip().to_string(), address.port())).await.unwrap();
+        let settings = Settings {
+            id: "e1".parse().unwrap(),
+            labels: Labels::default(),
+            command: "true".into(),
+            ledger: path.clone(),
+            timeout: patience,
+            concurrency: 1,
+            heartbeat: Duration::from_secs(1),
+            lease: Duration::from_secs(2),
+            grace: Duration::from_secs(2),
+            repeat: Repeat::Never,
+            probes: Vec::new(),
+            health_every: patience,
+            health_limit: patience,
+            settle: patience,
+            version: "1".into(),
+            host: "h".into(),
+        };
+        let queue = Queue::new(&client, &settings.id.queue()).unwrap();
+        queue.producer().enqueue(NewJob::new("k", "{}").id("j1")).await.unwrap();
+        let a_job_is_done = async {
+            assert!(matches!(queue.wait_for_result("j1", patience).await.unwrap(), Some(JobResult::Done(_))));
+        };
+        run(&client, settings, a_job_is_done).await.unwrap();
+        let ledger = eventually(patience, "the ledger to be closed", async || Ledger::open(&path).ok()).await.unwrap();
+        assert_eq!(ledger.past("old").await.unwrap(), Past::Unknown);
+    }
 
     #[test]
     fn a_frugal_agent_notices_a_dead_hub_within_a_minute_and_waits_for_its_bell_in_one_piece() {

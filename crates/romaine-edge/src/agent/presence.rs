@@ -5,6 +5,7 @@ use std::time::Duration;
 use romaine::{Client, Status};
 use romaine_queue::{NewJob, Queue};
 
+use crate::agent::ledger::Ledger;
 use crate::agent::shared::{Shared, lock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hub::{self, Answer, Holder, Speaker};
@@ -227,15 +228,7 @@ impl Presence {
                 self.pause().await?;
                 continue;
             }
-            tokio::select! {
-                () = shared.news.notified() => {}
-                () = tokio::time::sleep(TIDY_EVERY) => {
-                    let dropped = shared.ledger.tidy().await?;
-                    if dropped > 0 {
-                        tracing::warn!(dropped, "the outbox was full: its oldest events were dropped");
-                    }
-                }
-            }
+            shared.news.notified().await;
         }
     }
 
@@ -293,6 +286,18 @@ pub(crate) async fn watch(shared: &Shared) -> Result<()> {
     }
 }
 
+/// Tidies the ledger, at once and again and again. By itself, because it must not depend on how often there are events, nor
+/// on the hub: when it is away the outbox grows.
+pub(crate) async fn keep_tidy(ledger: &Ledger) -> Result<()> {
+    loop {
+        let dropped = ledger.tidy().await?;
+        if dropped > 0 {
+            tracing::warn!(dropped, "the outbox was full: its oldest events were dropped");
+        }
+        tokio::time::sleep(TIDY_EVERY).await;
+    }
+}
+
 /// Puts the job into the edge's queue that brings it to what is wanted; false when it is there already.
 pub(crate) async fn enqueue(queue: &Queue, deploy: &Deploy) -> Result<bool> {
     let job = NewJob::json(DEPLOY, deploy)?.id(deploy.job_id()).attempts(DEPLOY_ATTEMPTS);
@@ -318,6 +323,20 @@ fn taken(shared: &Shared, holder: &Holder) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::ledger::{Past, tests::an_old_run};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_ledger_is_tidied_every_hour() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&dir.path().join("ledger")).unwrap();
+        let mut keeper = std::pin::pin!(keep_tidy(&ledger));
+        for limit in [TIDY_EVERY / 2, TIDY_EVERY] {
+            an_old_run(&ledger, "old").await;
+            assert_ne!(ledger.past("old").await.unwrap(), Past::Unknown);
+            let _it_goes_on = tokio::time::timeout(limit, &mut keeper).await.unwrap_err();
+            assert_eq!(ledger.past("old").await.unwrap(), Past::Unknown, "after {limit:?}");
+        }
+    }
 
     #[test]
     fn what_is_wanted_is_asked_first_and_after_a_reconnection_and_every_fourth_time() {

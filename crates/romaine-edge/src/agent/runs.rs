@@ -159,7 +159,7 @@ impl Shared {
         if let Err(error) = self.ledger.step(entry, Phase::Begun, noted.into_iter().collect()).await {
             // Not on the disk: not begun.
             let why = Some(format!("it was not begun: {}", error.full()));
-            let (verdict, exit, tail) = (Verdict::Retry, None, String::new());
+            let (verdict, exit, tail) = (Verdict::Later, None, String::new());
             return Some(Outcome {
                 verdict,
                 exit,
@@ -186,6 +186,11 @@ impl Shared {
         if let (Verdict::Done, Some(deploy)) = (verdict, &facts.deploy)
             && let Err(why) = self.verify(entry, deploy, cancel).await
         {
+            // Nobody knows yet whether it is well: that is no failure of the deployment.
+            if self.stop.is_cancelled() {
+                tracing::warn!(job = facts.id, "interrupted: the agent ends while health is awaited");
+                return None;
+            }
             verdict = if failures < deploy.retries { Verdict::Retry } else { Verdict::Failed };
             error = Some(why);
         }
@@ -215,7 +220,7 @@ impl Shared {
         let noted = facts.deploy.as_ref().map(|deploy| {
             let progress = match outcome.verdict {
                 Verdict::Done => Progress::Done,
-                Verdict::Retry => Progress::Received,
+                Verdict::Retry | Verdict::Later => Progress::Received,
                 Verdict::Superseded | Verdict::Failed | Verdict::Interrupted | Verdict::Cancelled => Progress::Failed,
             };
             self.progress(
@@ -312,7 +317,7 @@ fn answer(outcome: &Outcome) -> Result<Done, Failure> {
         Verdict::Done | Verdict::Superseded => {
             Done::json(outcome).map_err(|error| Failure::dead(format!("done, but its result cannot be told: {error}")))
         }
-        Verdict::Retry => Err(Failure::retry(why())),
+        Verdict::Retry | Verdict::Later => Err(Failure::retry(why())),
         Verdict::Failed | Verdict::Interrupted | Verdict::Cancelled => Err(Failure::dead(why())),
     }
 }

@@ -240,8 +240,16 @@ impl Engine {
 
     fn finish(&mut self, now_ms: i64, story: &mut Vec<Line>) {
         let away = self.count(|phase| phase == Phase::Away);
-        if away > 0 {
-            self.progress.reason = Some(format!("all who are there have it; waiting for {away} that are away"));
+        // An edge of an earlier wave that was away when the wave was through may only now be at it.
+        let busy = self.count(|phase| matches!(phase, Phase::Pending | Phase::Sent | Phase::Running));
+        if away + busy > 0 {
+            self.progress.reason = Some(match (busy, away) {
+                (0, away) => format!("all who are there have it; waiting for {away} that are away"),
+                (busy, 0) => format!("all waves are out; waiting for {busy} that came back"),
+                (busy, away) => {
+                    format!("all waves are out; waiting for {busy} that came back and {away} that are away")
+                }
+            });
             return;
         }
         let (done, failed) = (self.count(|phase| phase == Phase::Done), self.count(Phase::is_failure));

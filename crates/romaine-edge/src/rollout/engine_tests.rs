@@ -160,10 +160,37 @@ fn an_edge_that_is_away_holds_up_no_wave_and_counts_for_no_budget() {
     assert_eq!(world.stage(), Stage::Running);
     world.edge("e1").online = true;
     world.step();
-    assert_eq!(world.phase("e1"), Phase::Sent);
+    // Nor before it has it: nobody would look after it.
+    assert_eq!((world.phase("e1"), world.stage()), (Phase::Sent, Stage::Running));
+    world.tried("e1", 5, record::Progress::Running);
+    world.step();
+    assert_eq!((world.phase("e1"), world.stage()), (Phase::Running, Stage::Running));
     world.done("e1", 5);
     world.step();
     assert_eq!(world.stage(), Stage::Done);
+    assert_eq!(world.story.last().unwrap(), "done: 3 of 3 edges run it, 0 failed");
+}
+
+#[test]
+fn an_edge_that_fails_after_it_came_back_counts_although_all_waves_are_out() {
+    let budget = Budget { abort_over: Some(3_000), pause_over: None };
+    let mut world = World::new(Plan { budget, ..plan(&[2, 1]) });
+    world.step();
+    world.tried("e1", 5, record::Progress::Running);
+    world.done("e0", 5);
+    world.step();
+    world.edge("e1").online = false;
+    world.step();
+    world.done("e2", 5);
+    world.step();
+    assert_eq!((world.phase("e1"), world.phase("e2"), world.stage()), (Phase::Away, Phase::Done, Stage::Running));
+    world.edge("e1").online = true;
+    world.step();
+    assert_eq!((world.phase("e1"), world.stage()), (Phase::Running, Stage::Running));
+    world.tried("e1", 5, record::Progress::Failed);
+    world.step();
+    // One of three is more than 30 %.
+    assert_eq!((world.phase("e1"), world.stage()), (Phase::Reverting, Stage::Aborting));
 }
 
 #[test]
@@ -259,5 +286,12 @@ fn every_rollout_ends_whatever_edges_do_as_long_as_they_come_back() {
             assert!(!sent_early, "seed {seed}: a later wave went out");
         }
         assert!(world.stage().is_over(), "seed {seed}: {:?}\n{:#?}", world.engine.progress, world.engine.targets);
+        let left =
+            world.engine.count(|phase| matches!(phase, Phase::Pending | Phase::Sent | Phase::Running | Phase::Away));
+        assert!(
+            world.stage() != Stage::Done || left == 0,
+            "seed {seed}: {left} were left\n{:#?}",
+            world.engine.targets
+        );
     }
 }
