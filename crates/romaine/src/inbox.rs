@@ -27,12 +27,18 @@ impl After {
         }
     }
 
-    /// Wakes everybody in the order of their replies.
+    /// Wakes the first so many, in the order of their replies.
     #[inline]
-    pub(crate) fn wake_all(&mut self) {
-        for waker in self.wakers.drain(..) {
+    pub(crate) fn wake(&mut self, count: usize) {
+        for waker in self.wakers.drain(..count) {
             waker.wake();
         }
+    }
+
+    /// Wakes everybody.
+    #[inline]
+    pub(crate) fn wake_all(&mut self) {
+        self.wake(self.wakers.len());
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 use romaine_proto::CloseReason;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::runtime::RuntimeFlavor;
 use tokio::time::Sleep;
 
 use crate::circuit::{Circuit, Notice};
@@ -61,11 +62,19 @@ pub(crate) struct Session<'a, F> {
     woken: usize,
     /// Turns given up since then, to let them.
     yields: u8,
+    /// See [`HALVED_FROM`].
+    halved_from: usize,
 }
 
 /// How often a turn is given up at most for callers that were just woken. Matters on multi-thread runtimes, where a
 /// woken driver runs next, ahead of the callers it has just woken: without it most writes carry one request.
 const YIELDS: u8 = 4;
+
+/// From this many callers on, on a runtime of one thread, the second half is woken when the first has asked and its
+/// requests are sent: the server works on these meanwhile. All at once, they and the server would take turns at waiting
+/// for each other: with 64 callers of GET a third more calls a second, with 256 two thirds, for a tenth to a quarter more
+/// processor time each (two writes instead of one). On several threads the callers run beside the driver anyway.
+const HALVED_FROM: usize = 24;
 
 impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {
     pub(crate) fn new(circuit: &'a Arc<Circuit>, socket: Socket, notice: F) -> Self {
@@ -83,13 +92,23 @@ impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {
             notice,
             woken: 0,
             yields: 0,
+            halved_from: match tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+                Ok(RuntimeFlavor::CurrentThread) => HALVED_FROM,
+                _ => usize::MAX,
+            },
         }
     }
 
-    fn settle(&mut self) {
-        self.woken += self.after.wakers.len();
-        self.after.wake_all();
-        if self.circuit.lane == Lane::Blocking {
+    /// Wakes those whose replies are there; of many the first half, the others with the next turn.
+    fn settle(&mut self, cx: &Context<'_>) {
+        let all = self.after.wakers.len();
+        let first = if all < self.halved_from { all } else { all / 2 };
+        self.after.wake(first);
+        self.woken += first;
+        if first < all {
+            cx.waker().wake_by_ref();
+        }
+        if self.circuit.lane == Lane::Blocking && self.after.wakers.is_empty() {
             self.after.wakers = Vec::new();
         }
         // Rare, and not kept: thousands of idle connections would each keep the room for one.
@@ -241,10 +260,20 @@ impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), CloseReason> {
+        let second = self.after.wakers.len();
+        if second > 0 {
+            if self.is_worth_waiting() {
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
+            self.write(cx)?;
+            self.after.wake(second);
+            self.woken += second;
+        }
         loop {
             // Reading comes first: what has arrived is proof of life before any clock is looked at.
             while self.read(cx)? {
-                self.settle();
+                self.settle(cx);
             }
             if self.is_worth_waiting() {
                 cx.waker().wake_by_ref();
@@ -266,11 +295,18 @@ impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {
                 (next, self.sending.is_empty() && has_more)
             };
             let ticked = self.tick(cx, next)?;
-            self.settle();
+            self.settle(cx);
             if !again && !ticked {
                 return Ok(());
             }
         }
+    }
+}
+
+impl<F> Drop for Session<'_, F> {
+    /// Their replies are there; nobody else knows of them.
+    fn drop(&mut self) {
+        self.after.wake_all();
     }
 }
 
@@ -282,7 +318,8 @@ impl<F: FnMut(Notice) + Unpin> Future for Session<'_, F> {
         match this.turn(cx) {
             Ok(()) => Poll::Pending,
             Err(reason) => {
-                this.settle();
+                this.after.wake_all();
+                this.settle(cx);
                 let is_dead = matches!(reason, CloseReason::Silent(_) | CloseReason::HandshakeTimeout(_));
                 if is_dead || this.circuit.lock().aborting {
                     this.socket.abort_on_close();
