@@ -322,8 +322,7 @@ impl Hub {
         let Ok(Token::Error(text)) = Reader::new(frame).token() else { return };
         let Some((kind, topics)) = state.asked.remove(&token) else { return };
         let error = ServerError::new(text);
-        if self.moves && matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "MASTERDOWN" | "LOADING")
-        {
+        if self.moves && matches!(error.code(), "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN") {
             // It stays wanted; once it is known who has the slot, it moves there, or is asked for here again.
             after.notices.push(Notice::Misplaced { kind, topics });
             return;

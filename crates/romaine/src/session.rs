@@ -72,8 +72,8 @@ const YIELDS: u8 = 4;
 
 /// From this many callers on, on a runtime of one thread, the second half is woken when the first has asked and its
 /// requests are sent: the server works on these meanwhile. All at once, they and the server would take turns at waiting
-/// for each other: with 64 callers of GET a third more calls a second, with 256 two thirds, for a tenth to a quarter more
-/// processor time each (two writes instead of one). On several threads the callers run beside the driver anyway.
+/// for each other: with 64 callers of GET a third more calls a second, with 256 two thirds, for a quarter and a fifth more
+/// processor time each (two writes instead of one; `docs/results/README.md`). On several threads the callers run beside the driver anyway.
 const HALVED_FROM: usize = 24;
 
 impl<'a, F: FnMut(Notice) + Unpin> Session<'a, F> {

@@ -13,7 +13,7 @@ const FORMS: &str = "redis://[[user]:password@]host[:port][/database], rediss://
                      redis-sentinel://host[:port],…/name, or redis-cluster://host[:port],…";
 
 /// What is wrong more often than what seems to be.
-const ENCODED: &str = "in a user or password, the characters : / ? # @ % must be percent-encoded (? is %3F)";
+const ENCODED: &str = "in a user or password, the characters / ? # @ % must be percent-encoded (? is %3F)";
 
 /// Where Sentinels usually listen.
 const SENTINEL_PORT: u16 = 26_379;

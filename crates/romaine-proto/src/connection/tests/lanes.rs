@@ -80,6 +80,22 @@ fn several_subscribes_before_one_ping_are_told_apart_from_their_refusals() {
     assert_eq!(rig.connection.in_flight(), 0);
 }
 
+// All of them SUBSCRIBE's flags let it pass, or its permission.
+#[test]
+fn an_error_that_only_a_ping_can_get_refuses_no_subscription_and_is_the_pings() {
+    for error in [
+        "-MISCONF Errors writing to the AOF file\r\n",
+        "-LOADING Redis is loading the dataset in memory\r\n",
+        "-MASTERDOWN Link with MASTER is down\r\n",
+        "-NOPERM User app has no permissions to run the 'ping' command\r\n",
+    ] {
+        let mut rig = subscribe(subscriber().up());
+        rig.feed(error).unwrap();
+        assert_eq!(rig.told(), [format!("2: {}", error.escape_debug())]);
+        assert_eq!(rig.connection.in_flight(), 0, "{error}");
+    }
+}
+
 #[test]
 fn an_abandoned_subscribe_still_takes_its_refusal() {
     let mut rig = subscriber().up();
