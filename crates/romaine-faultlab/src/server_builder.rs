@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tempfile::TempDir;
 
 use crate::admin;
 use crate::claim::Port;
@@ -16,6 +17,12 @@ use crate::tls_files::TlsFiles;
 
 /// Between finding a port free and the server's binding it, another process may take it.
 const START_ATTEMPTS: usize = 3;
+
+/// Files in memory, on Linux.
+const MEMORY: &str = "/dev/shm";
+
+/// From how many free bytes on.
+const MEMORY_MIN: u64 = 1 << 30;
 
 /// The configuration of a [`Server`].
 ///
@@ -153,7 +160,7 @@ impl ServerBuilder {
     }
 
     async fn attempt(&self) -> anyhow::Result<Server> {
-        let dir = tempfile::Builder::new().prefix("romaine-redis-").tempdir()?;
+        let dir = self.directory()?;
         let mut claims = Vec::new();
         let port = match self.port {
             Some(port) => port,
@@ -184,7 +191,19 @@ impl ServerBuilder {
         Server::launch(plan, dir).await
     }
 
-    fn config(&self, plan: &Plan, dir: &std::path::Path) -> anyhow::Result<String> {
+    /// A server that is to persist nothing has its directory in memory, where the system has one that any process may
+    /// use: a Sentinel and a Cluster's node write their state down with an fsync before they go on, a replica the
+    /// primary's data, and a disk that is busy with something else would freeze them for as long, which is a fault that
+    /// nobody asked for.
+    fn directory(&self) -> anyhow::Result<TempDir> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("romaine-redis-");
+        let memory = Path::new(MEMORY);
+        let in_memory = (!self.is_persistent && has_room(memory)).then(|| builder.tempdir_in(memory).ok()).flatten();
+        in_memory.map_or_else(|| builder.tempdir(), Ok).context("no directory for the server")
+    }
+
+    fn config(&self, plan: &Plan, dir: &Path) -> anyhow::Result<String> {
         let bind = if plan.namespace.is_some() { "0.0.0.0".to_owned() } else { plan.ip.to_string() };
         let mut out = format!(
             "bind {bind}\nport {}\nunixsocket {socket}\nunixsocketperm 700\ndir {dir}\n\
@@ -240,6 +259,12 @@ impl ServerBuilder {
     }
 }
 
+/// Whether what the servers of many tests write finds room there: containers have 64 MiB of it at times.
+fn has_room(dir: &Path) -> bool {
+    let free = rustix::fs::statvfs(dir).map(|room| room.f_bavail.saturating_mul(room.f_frsize));
+    free.is_ok_and(|free| free >= MEMORY_MIN)
+}
+
 fn claim_into(claims: &mut Vec<Port>) -> anyhow::Result<u16> {
     let port = Port::claim()?;
     let number = port.number();
@@ -252,7 +277,7 @@ pub(crate) fn default_program() -> PathBuf {
 }
 
 /// From `Redis server v=7.0.15 sha=…`, or Valkey's line, which is alike.
-fn major_version(program: &std::path::Path) -> anyhow::Result<u32> {
+fn major_version(program: &Path) -> anyhow::Result<u32> {
     let output = Command::new(program)
         .arg("--version")
         .output()

@@ -5,6 +5,8 @@
 //! from 1 again when a server restarts, so the fence is only applied to the process that issued the id (`run_id`), or,
 //! where that is unknown, to a client with the ghost's own address.
 
+use std::time::{Duration, Instant};
+
 use romaine_commands::{Request, cmd};
 use romaine_resp::{Reader, Token};
 
@@ -17,6 +19,8 @@ pub struct Ghost {
     pub run_id: Option<String>,
     /// Our own address of that connection, as `ip:port`, if known.
     pub address: Option<String>,
+    /// When that connection was made.
+    pub since: Instant,
 }
 
 /// What became of it.
@@ -54,14 +58,18 @@ pub enum Autopsy {
     Look,
     /// No need to ask.
     Known(GhostVerdict),
+    /// The connection that asks was made before the ghost's and leads to another process: their name leads elsewhere by
+    /// now. It is to be made anew.
+    Misled,
 }
 
 impl Ghost {
-    /// How to go about it, given the run id of the server we are connected to now.
+    /// How to go about it, given the run id of the server that the asking connection leads to, and when that was made.
     #[must_use]
-    pub fn autopsy(&self, run_id_now: Option<&str>) -> Autopsy {
-        match (self.run_id.as_deref(), run_id_now) {
-            (Some(then), Some(now)) if then == now => Autopsy::Fence,
+    pub fn autopsy(&self, asked: Option<&str>, asked_since: Instant) -> Autopsy {
+        match (self.run_id.as_deref(), asked) {
+            (Some(own), Some(asked)) if own == asked => Autopsy::Fence,
+            (Some(_), Some(_)) if asked_since < self.since => Autopsy::Misled,
             (Some(_), Some(_)) => Autopsy::Known(GhostVerdict::Restarted),
             _ => Autopsy::Look,
         }
@@ -100,6 +108,44 @@ fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     line.split_ascii_whitespace().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
+/// How long a server that is no part of the topology any more is asked about a ghost: its address may never answer again,
+/// and each ghost keeps a connection attempt going.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(180);
+
+/// What the server that has a ghost is to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// A part of it. However long it is away, it is asked when it is back.
+    Member,
+    /// Left for another server; asked for as long as it is worth it.
+    Left,
+    /// Left, and the connection by which it was asked is closed for good.
+    Closed,
+}
+
+/// Whether to go on asking a server about one ghost that has not been seen yet.
+#[derive(Debug, Default)]
+pub struct Inquest {
+    left_since: Option<Instant>,
+}
+
+impl Inquest {
+    /// Looked at before each question. `Some`: it ends with this verdict, because nobody will tell any more.
+    pub fn verdict(&mut self, now: Instant, standing: Standing) -> Option<GhostVerdict> {
+        match standing {
+            Standing::Member => {
+                self.left_since = None;
+                None
+            }
+            Standing::Left => {
+                let left_since = *self.left_since.get_or_insert(now);
+                (now >= left_since + FORGOTTEN_AFTER).then_some(GhostVerdict::Gone)
+            }
+            Standing::Closed => Some(GhostVerdict::Gone),
+        }
+    }
+}
+
 /// CLIENT LIST and CLIENT KILL of one id: the body of the autopsy's transaction.
 #[must_use]
 pub fn autopsy_requests(client_id: u64) -> [Request; 2] {
@@ -115,7 +161,8 @@ mod tests {
     use super::*;
 
     fn ghost(run_id: Option<&str>) -> Ghost {
-        Ghost { client_id: 7, run_id: run_id.map(str::to_owned), address: Some("10.0.0.1:5000".into()) }
+        let (run_id, since) = (run_id.map(str::to_owned), Instant::now());
+        Ghost { client_id: 7, run_id, address: Some("10.0.0.1:5000".into()), since }
     }
 
     fn exec(line: &str, killed: u8) -> Vec<u8> {
@@ -124,10 +171,15 @@ mod tests {
 
     #[test]
     fn a_ghost_is_fenced_only_in_the_process_that_named_it() {
-        assert_eq!(ghost(Some("aa")).autopsy(Some("aa")), Autopsy::Fence);
-        assert_eq!(ghost(Some("aa")).autopsy(Some("bb")), Autopsy::Known(GhostVerdict::Restarted));
-        assert_eq!(ghost(None).autopsy(Some("bb")), Autopsy::Look);
-        assert_eq!(ghost(Some("aa")).autopsy(None), Autopsy::Look);
+        let (known, unknown) = (ghost(Some("aa")), ghost(None));
+        let (later, earlier) = (known.since + Duration::from_secs(1), known.since - Duration::from_secs(1));
+        for since in [earlier, later] {
+            assert_eq!(known.autopsy(Some("aa"), since), Autopsy::Fence);
+            assert_eq!(unknown.autopsy(Some("bb"), since), Autopsy::Look);
+            assert_eq!(known.autopsy(None, since), Autopsy::Look);
+        }
+        assert_eq!(known.autopsy(Some("bb"), later), Autopsy::Known(GhostVerdict::Restarted));
+        assert_eq!(known.autopsy(Some("bb"), earlier), Autopsy::Misled, "who was there before it did not follow it");
     }
 
     #[test]
@@ -147,6 +199,36 @@ mod tests {
         assert_eq!(ghost.verdict(&exec("", 0)), Some(GhostVerdict::Gone));
         assert_eq!(ghost.verdict(b"-EXECABORT Transaction discarded\r\n"), None);
         assert_eq!(ghost.verdict(b"*2\r\n-NOPERM no\r\n:0\r\n"), None);
+    }
+
+    #[test]
+    fn a_server_of_the_topology_is_asked_for_ever_and_one_that_has_left_for_three_minutes() {
+        let (mut inquest, start) = (Inquest::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for hour in 0..24 {
+            assert_eq!(inquest.verdict(at(hour * 3_600), Standing::Member), None);
+        }
+        let left = 24 * 3_600;
+        for seconds in [0, 30, 179] {
+            assert_eq!(inquest.verdict(at(left + seconds), Standing::Left), None, "{seconds}");
+        }
+        assert_eq!(inquest.verdict(at(left + 180), Standing::Left), Some(GhostVerdict::Gone));
+        assert!(GhostVerdict::Gone.may_have_lost(), "what became of it is not known");
+    }
+
+    #[test]
+    fn a_server_that_comes_back_has_its_time_anew() {
+        let (mut inquest, start) = (Inquest::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(inquest.verdict(at(0), Standing::Left), None);
+        assert_eq!(inquest.verdict(at(170), Standing::Member), None);
+        assert_eq!(inquest.verdict(at(200), Standing::Left), None);
+        assert_eq!(inquest.verdict(at(380), Standing::Left), Some(GhostVerdict::Gone));
+    }
+
+    #[test]
+    fn nobody_is_asked_over_a_connection_that_is_closed_for_good() {
+        assert_eq!(Inquest::default().verdict(Instant::now(), Standing::Closed), Some(GhostVerdict::Gone));
     }
 
     #[test]

@@ -20,7 +20,7 @@
 //! | [`retry`] | whether a failed call may be sent again |
 //! | [`Subscriptions`] | what is wanted, what is confirmed, what to say after an interruption |
 //! | [`Wait`] | how a blocking command is probed, sliced and ended |
-//! | [`Autopsy`] | what became of a ghost |
+//! | [`Autopsy`], [`Inquest`] | what became of a ghost, and how long it is asked |
 //! | [`topology`] | who serves what, when nodes disagree, and when to ask again |
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "a test needs one real instant to count from"))]
 
@@ -41,16 +41,17 @@ pub use connection::{
     Answered, CloseReason, Connection, ConnectionLimits, Delivery, Failure, FailureKind, Lane, Link, Outcomes, Refusal,
     RequestId, RequestOptions,
 };
-pub use fence::{Autopsy, Ghost, GhostVerdict, autopsy_requests};
+pub use fence::{Autopsy, Ghost, GhostVerdict, Inquest, Standing, autopsy_requests};
 pub use handshake::{Greeting, Handshake, HandshakeError, Protocol, ServerIdentity, Step};
 pub use liveness::{Keepalive, Liveness, Verdict, Watchdog};
 pub use opening::Openings;
 pub use reconnect::Reconnect;
 pub use subscriptions::{Delivered, Refused, SubscriptionKind, Subscriptions, subscription_request};
 pub use topology::{
-    AddressError, Agreement, Belief, Candidate, ClusterAnswer, ClusterNode, ClusterView, MergeError, NodeAddress, Part,
-    ReadFrom, Redirect, Refresh, RefreshSettings, Reroute, Route, SENTINEL_EVENTS, SENTINEL_HELLO, SLOTS,
-    SentinelAnswer, SentinelEvent, SentinelHello, SentinelView, ShardView, Trigger, ViewError, agree, merge,
-    redirect_of, reroute, sentinel_event, slot_of, split,
+    AddressError, Agreement, Belief, Candidate, ClusterAnswer, ClusterNode, ClusterView, Detours, Gathering, Lead,
+    MergeError, Newcomer, NodeAddress, Part, REDIRECTS_AT_ONCE, ReadFrom, Redirect, Refresh, RefreshSettings, Reroute,
+    Route, SENTINEL_EVENTS, SENTINEL_HELLO, SLOTS, SentinelAnswer, SentinelEvent, SentinelHello, SentinelView,
+    ShardView, Shortfall, Trigger, ViewError, agree, is_barred, merge, redirect_of, reroute, sentinel_event, slot_of,
+    split,
 };
-pub use wait::{Action, Outcome, ProbeAnswer, Wait, WaitSettings};
+pub use wait::{Action, Interruption, Outcome, ProbeAnswer, Wait, WaitSettings};

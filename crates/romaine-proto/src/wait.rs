@@ -7,6 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use romaine_resp::ServerError;
+
 use crate::liveness::Liveness;
 
 /// The shortest wait ever asked of a server: 0 means for ever, and 0.001 did too before 7.0.8 (redis#11732).
@@ -25,6 +27,9 @@ pub struct WaitSettings {
     pub slice: Option<Duration>,
     /// How late the server's own timer may be.
     pub slice_grace: Duration,
+    /// The server is getting the slot (ASKING), and does not tell when it will not: with each proof that the connection
+    /// lives, the owner is asked again.
+    pub visits: bool,
 }
 
 impl WaitSettings {
@@ -38,7 +43,21 @@ impl WaitSettings {
             probe_grace: liveness.probe_grace,
             slice: if probe_after.is_none() && liveness.dead_after.is_some() { Some(liveness.slice) } else { None },
             slice_grace: liveness.slice_grace,
+            visits: false,
         }
+    }
+
+    /// At a server that is getting the slot.
+    #[must_use]
+    pub const fn visiting(mut self) -> Self {
+        self.visits = true;
+        self
+    }
+
+    /// Whether nothing is heard of the wait before its reply or the end of its connection.
+    #[must_use]
+    pub const fn is_unwatched(&self) -> bool {
+        self.probe_after.is_none() && self.slice.is_none()
     }
 }
 
@@ -83,6 +102,8 @@ pub enum Outcome {
     Deliver,
     /// The caller's time-out passed: nil.
     TimedOut,
+    /// Nothing was taken, and the owner is to be asked again (see [`WaitSettings::visits`]).
+    Return,
     /// The connection is dead. `unblocked`: the server has said that it unblocked the client, so nothing can have been
     /// taken; else its ghost must be examined.
     Dead {
@@ -91,6 +112,29 @@ pub enum Outcome {
         /// Whether the ghost is known to be harmless.
         unblocked: bool,
     },
+}
+
+/// What ended a wait at the server without a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interruption {
+    /// It is to be issued again, and the server will say what is the case: `CLIENT UNBLOCK` (the echo of a probe, or
+    /// somebody else's doing), or the stream that XREADGROUP waited at is gone, which up to 7.0 a slot's move to another
+    /// node looks like too.
+    Unblocked,
+    /// The server is a replica now.
+    RoleChanged,
+}
+
+impl Interruption {
+    /// `None`: the error means something else.
+    #[must_use]
+    pub fn of(error: &ServerError) -> Option<Self> {
+        if error.code() != "UNBLOCKED" {
+            return None;
+        }
+        // "force unblock from blocking operation, instance state changed (master -> replica?)"
+        Some(if error.message().starts_with("force") { Self::RoleChanged } else { Self::Unblocked })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,13 +214,21 @@ impl Wait {
         self.alive_at = now;
         match self.deadline {
             Some(deadline) if now + WAIT_MIN >= deadline => self.end(Outcome::TimedOut),
-            _ => self.start(now),
+            _ => self.again(now),
         }
     }
 
-    /// `-UNBLOCKED client unblocked via CLIENT UNBLOCK`: the echo of our probe, or somebody else's doing.
+    /// [`Interruption::Unblocked`].
     pub fn unblocked(&mut self, now: Instant) -> Action {
-        self.start(now)
+        self.again(now)
+    }
+
+    /// The connection lives, and the command is not at the server any more.
+    fn again(&mut self, now: Instant) -> Action {
+        match self.start(now) {
+            Action::Issue { .. } if self.settings.visits => self.end(Outcome::Return),
+            action => action,
+        }
     }
 
     /// The probe's answer.
@@ -436,6 +488,26 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_at_a_server_that_is_getting_the_slot_asks_the_owner_with_each_sign_of_life() {
+        for may_probe in [true, false] {
+            let now = Instant::now();
+            let settings = WaitSettings::new(&Liveness::default(), Some(secs(60)), may_probe).visiting();
+            assert!(!settings.is_unwatched());
+            let visit = || Wait::new(settings.clone(), now, Some(now + secs(60)));
+            let (mut echoed, mut sliced, mut over) = (visit(), visit(), visit());
+            for wait in [&mut echoed, &mut sliced, &mut over] {
+                assert!(matches!(wait.start(now), Action::Issue { .. }));
+            }
+            assert_eq!(echoed.unblocked(now + secs(5)), Action::End(Outcome::Return));
+            assert_eq!(sliced.nil(now + secs(5)), Action::End(Outcome::Return));
+            assert_eq!(over.nil(now + secs(60)), Action::End(Outcome::TimedOut));
+            // Where the server only could not serve it for a moment, it is asked again itself.
+            assert!(matches!(visit().start(now + secs(1)), Action::Issue { .. }));
+        }
+        assert!(WaitSettings::new(&Liveness::off(), None, true).is_unwatched());
+    }
+
+    #[test]
     fn a_time_out_is_never_rounded_to_for_ever() {
         let (mut wait, now) = wait(&Liveness::default(), Some(Duration::from_micros(1)), true);
         assert_eq!(wait.start(now), Action::Issue { timeout: Some(WAIT_MIN) });
@@ -463,6 +535,21 @@ mod tests {
         let resumed = now + secs(30);
         assert_eq!(wait.timeout(resumed), Action::Continue);
         assert_eq!(wait.unblocked(resumed), Action::Issue { timeout: None });
+    }
+
+    #[test]
+    fn only_a_forced_end_means_another_role() {
+        for (text, expected) in [
+            ("UNBLOCKED client unblocked via CLIENT UNBLOCK", Some(Interruption::Unblocked)),
+            ("UNBLOCKED the stream key no longer exists", Some(Interruption::Unblocked)),
+            (
+                "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+                Some(Interruption::RoleChanged),
+            ),
+            ("READONLY You can't write against a read only replica.", None),
+        ] {
+            assert_eq!(Interruption::of(&ServerError::new(text.as_bytes())), expected, "{text}");
+        }
     }
 
     #[test]

@@ -157,7 +157,7 @@ pub(crate) struct Replies {
 
 impl Replies {
     /// `None` when there are not `count` of them.
-    fn new(bytes: Bytes, count: u32) -> Option<Self> {
+    pub(crate) fn new(bytes: Bytes, count: u32) -> Option<Self> {
         let mut framer = Framer::new(Limits { reply_bytes_max: usize::MAX, ..Limits::default() });
         let mut ends = Vec::with_capacity(count as usize);
         let mut position = 0;

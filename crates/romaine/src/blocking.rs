@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 
 use romaine_commands::{Flags, Request};
 use romaine_proto::{
-    Action, FailureKind, GhostVerdict, Lane as WireLane, Outcome, ProbeAnswer, Reconnect, Trigger, Wait, WaitSettings,
-    retry,
+    Action, Detours, FailureKind, GhostVerdict, Lane as WireLane, Lead, Outcome, ProbeAnswer, Reconnect, Route,
+    Trigger, Wait, WaitSettings, retry,
 };
 use romaine_resp::ServerError;
 
 use crate::asked::{Asked, resolve_last_ids};
-use crate::call::{Place, Target};
 use crate::cells::{Ended, ReplyBytes};
 use crate::circuit::Patience;
 use crate::clock;
@@ -23,10 +22,11 @@ use crate::common::Common;
 use crate::dedicated::Dedicated;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::{Event, Lane};
-use crate::fleet::{Elsewhere, Fleet, Way};
+use crate::fleet::{Elsewhere, Fleet};
 use crate::probe;
-use crate::server::Server;
-use crate::under_way::{Answer, Fencing, Input, UnderWay, fence_in_the_end};
+use crate::router::Router;
+use crate::server::{Course as Stay, Server};
+use crate::under_way::{Answer, Fencing, Input, Manner, UnderWay, fence_in_the_end};
 
 /// What an end of stream means in the middle of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,49 +36,6 @@ pub(crate) enum EndOfStream {
     GoesOn,
     /// Nothing: the caller has another way to find out.
     Unknown,
-}
-
-/// Which server a course begins at, and goes on at.
-#[derive(Debug, Clone)]
-pub(crate) enum Router {
-    One(Arc<Server>),
-    Fleet(Arc<Fleet>),
-}
-
-impl Router {
-    pub(crate) fn of(place: Place<'_>) -> Self {
-        match place {
-            Place::At(target) => Self::One(target.server.clone()),
-            Place::Fleet(fleet) => Self::Fleet(fleet.clone()),
-        }
-    }
-
-    pub(crate) fn common(&self) -> &Arc<Common> {
-        match self {
-            Self::One(server) => &server.common,
-            Self::Fleet(fleet) => &fleet.common,
-        }
-    }
-
-    pub(crate) fn place(&self) -> Place<'_> {
-        match self {
-            Self::One(server) => Place::At(Target::of(server, &server.commands)),
-            Self::Fleet(fleet) => Place::Fleet(fleet),
-        }
-    }
-
-    /// The server for `request` now.
-    fn server(&self, request: &Request) -> Result<Arc<Server>> {
-        match self {
-            Self::One(server) => Ok(server.clone()),
-            Self::Fleet(fleet) => match fleet.way(request) {
-                Way::To(server) => Ok(server),
-                Way::Impossible(why) => Err(Error::usage(why)),
-                Way::Scattered(_) => Err(Error::usage("it blocks, and its keys are in different slots")),
-                Way::Nowhere(why) => Err(Error::new(ErrorKind::Unavailable, Delivery::NotSent, why)),
-            },
-        }
-    }
 }
 
 /// Runs a blocking command. `patience` is the caller's own limit besides the command's time-out.
@@ -129,6 +86,18 @@ enum Part {
     Again {
         backoff: bool,
     },
+    /// The server sent it away, with this error.
+    Sent(Onward, ServerError),
+    /// To the owner of the slot, which has sent it here: it may have thought better of it, and nobody else tells.
+    Return,
+}
+
+/// Where a server sent a command.
+enum Onward {
+    /// Where the map says.
+    ByMap(Lead),
+    /// To this server, which is getting the slot.
+    Asking(Stay),
 }
 
 /// What is waited for after an attempt.
@@ -146,8 +115,11 @@ impl Course<'_> {
         let common = self.router.common();
         let config = &common.config;
         let mut reconnect = Reconnect::new(config.backoff.clone(), config.stable_after, fastrand::Rng::new());
+        let mut detours = Detours::default();
+        let mut asked = None;
         loop {
-            let (server, dedicated) = match self.connection().await {
+            let manner = if asked.is_some() { Manner::Asking } else { Manner::Owner };
+            let (stay, dedicated) = match self.connection(asked.take()).await {
                 Ok(connected) => connected,
                 Err(error) => {
                     if common.is_closed() || error.kind() == ErrorKind::Usage {
@@ -162,8 +134,22 @@ impl Course<'_> {
                 }
             };
             let usable_since = clock::now();
-            match self.part(&server, dedicated).await {
+            match self.part(stay, dedicated, manner).await {
                 Part::Over(reply) => return reply,
+                Part::Sent(onward, error) => {
+                    let lead = match onward {
+                        Onward::ByMap(lead) => lead,
+                        Onward::Asking(stay) => {
+                            asked = Some(stay);
+                            Lead::Elsewhere
+                        }
+                    };
+                    let delay = detours.next(usable_since, clock::now(), lead, &mut fastrand::Rng::new());
+                    if !delay.is_zero() {
+                        Box::pin(self.pause(delay, Pause::Refused, &Error::server_error(error))).await?;
+                    }
+                }
+                Part::Return => detours.waited(),
                 Part::Again { backoff } => {
                     if common.is_closed() {
                         return Err(Error::without_reply(FailureKind::Closed, Delivery::Refused));
@@ -179,13 +165,18 @@ impl Course<'_> {
         }
     }
 
-    async fn connection(&self) -> Result<(Arc<Server>, Dedicated)> {
-        let server = self.router.server(self.request)?;
+    /// To the server that a redirect named, or to the one that the map has.
+    async fn connection(&self, asked: Option<Stay>) -> Result<(Stay, Dedicated)> {
+        let stay = match asked {
+            Some(stay) => stay,
+            None => self.router.server(self.request)?.course(),
+        };
+        let server = stay.server();
         if let Some(dedicated) = server.pool.take() {
-            return Ok((server, dedicated));
+            return Ok((stay, dedicated));
         }
-        match Box::pin(Dedicated::open(&server, Lane::Blocking, WireLane::Requests)).await {
-            Ok(dedicated) => Ok((server, dedicated)),
+        match Box::pin(Dedicated::open(server, Lane::Blocking, WireLane::Requests)).await {
+            Ok(dedicated) => Ok((stay, dedicated)),
             Err(error) => {
                 server.trigger(Trigger::Reconnecting { attempts: 1 });
                 Err(error)
@@ -204,12 +195,11 @@ impl Course<'_> {
             (Router::One(_), Pause::Refused) => tokio::time::sleep_until(until.into()).await,
         }
         if self.deadline.is_some_and(|deadline| clock::now() >= deadline) {
-            return Err(Error::new(
-                ErrorKind::Timeout,
-                Delivery::NotSent,
-                "there was no connection until its time-out",
-            )
-            .with_source(cause.clone()));
+            let (delivery, message) = match cause.server() {
+                Some(_) => (Delivery::Refused, "the server could not serve it until its time-out"),
+                None => (Delivery::NotSent, "there was no connection until its time-out"),
+            };
+            return Err(Error::new(ErrorKind::Timeout, delivery, message).with_source(cause.clone()));
         }
         Ok(())
     }
@@ -220,17 +210,23 @@ impl Course<'_> {
     }
 
     /// On one connection, until it has the reply or is given up.
-    async fn part(&self, server: &Arc<Server>, dedicated: Dedicated) -> Part {
-        // From here on: the server may be left while its permission is asked for.
-        let fences = server.course();
+    async fn part(&self, stay: Stay, dedicated: Dedicated, manner: Manner) -> Part {
+        let server = &stay.server().clone();
         let may_probe = match (server.config.liveness.probe_after, server.probes.known()) {
             (None, _) => false,
             (Some(_), Some(known)) => known,
             (Some(_), None) => Box::pin(server.probes.is_granted(server)).await,
         };
-        let mut wait = Wait::new(self.settings(may_probe), clock::now(), self.deadline);
+        let mut settings = self.settings(may_probe);
+        let mut under_way = UnderWay::new(server, stay, (dedicated, manner), self.request.spec().name, self.takes());
+        if manner == Manner::Asking {
+            settings = settings.visiting();
+            if settings.is_unwatched() {
+                self.leaves_with_the_owner(&mut under_way);
+            }
+        }
+        let mut wait = Wait::new(settings, clock::now(), self.deadline);
         let mut action = wait.start(clock::now());
-        let mut under_way = UnderWay::new(server, fences, dedicated, self.request.spec().name, self.takes());
         let mut attempt = 0;
         let mut reply = None;
         loop {
@@ -248,6 +244,10 @@ impl Course<'_> {
                 Action::End(Outcome::Deliver) => {
                     under_way.keep();
                     return Part::Over(reply.ok_or_else(|| Error::usage("a wait ended without its reply")));
+                }
+                Action::End(Outcome::Return) => {
+                    under_way.keep();
+                    return Part::Return;
                 }
                 Action::End(Outcome::TimedOut) => return Part::Over(self.timed_out(under_way)),
                 Action::End(Outcome::Dead { silent_for, unblocked }) => {
@@ -270,28 +270,21 @@ impl Course<'_> {
                         server.demoted();
                         return Part::Again { backoff: true };
                     }
-                    Answer::Elsewhere(error) => {
-                        if let Some(part) = self.elsewhere(server, &error) {
+                    Answer::Refused(error) => {
+                        if let Some(part) = self.elsewhere(&mut under_way, &error) {
                             return part;
                         }
-                        reply = Some(bytes);
-                        wait.replied()
-                    }
-                    Answer::Passing(error) => {
-                        let delay = match retry::refused(
-                            retry::RetryPolicy::Derived,
-                            &error,
-                            attempt,
-                            &mut fastrand::Rng::new(),
-                        ) {
-                            retry::Decision::After(delay) => delay,
-                            retry::Decision::Again | retry::Decision::GiveUp => return Part::Over(Ok(bytes)),
-                        };
-                        attempt += 1;
-                        if let Err(error) = self.pause(delay, Pause::Refused, &Error::server_error(error)).await {
-                            return Part::Over(Err(error));
+                        match self.passes(&error, attempt).await {
+                            Ok(true) => {
+                                attempt += 1;
+                                wait.start(clock::now())
+                            }
+                            Ok(false) => {
+                                reply = Some(bytes);
+                                wait.replied()
+                            }
+                            Err(error) => return Part::Over(Err(error)),
                         }
-                        wait.start(clock::now())
                     }
                     Answer::Other => {
                         reply = Some(bytes);
@@ -305,17 +298,46 @@ impl Course<'_> {
         }
     }
 
-    /// Another server is the right one. `None` where there is no other: the caller is told.
-    fn elsewhere(&self, server: &Arc<Server>, error: &ServerError) -> Option<Part> {
-        let is_elsewhere = match self.router {
-            // While a slot is being moved its keys are at either of two servers; soon they are at one.
-            Router::Fleet(fleet) => !matches!(fleet.elsewhere(server, error), Elsewhere::No),
-            Router::One(server) => error.code() == "READONLY" && server.demoted(),
-        };
-        if !is_elsewhere {
-            return None;
+    /// Where nothing is heard of a wait, only the map tells that the slot will not come to where it was sent.
+    fn leaves_with_the_owner(&self, under_way: &mut UnderWay<'_>) {
+        if let (Router::Fleet(fleet), Route::Slot(slot)) = (self.router, Route::of(self.request)) {
+            under_way.leaves_after(disowned(fleet.clone(), slot, under_way.server.clone()));
         }
-        Some(Part::Again { backoff: true })
+    }
+
+    /// Another server is the right one, or will be. `None` where there is no other.
+    fn elsewhere(&self, under_way: &mut UnderWay<'_>, error: &ServerError) -> Option<Part> {
+        let server = under_way.server;
+        let Router::Fleet(fleet) = self.router else {
+            let is_left = error.code() == "READONLY" && server.demoted();
+            return is_left.then_some(Part::Again { backoff: true });
+        };
+        let (onward, stays) = match fleet.elsewhere(server, error) {
+            Elsewhere::No => return None,
+            // The map has learned it. To itself: our connections lead to another server than its name does.
+            Elsewhere::At(other) => {
+                let to_itself = Arc::ptr_eq(&other, server);
+                (Onward::ByMap(Lead::moved(to_itself)), !to_itself)
+            }
+            Elsewhere::Asking(other) => (Onward::Asking(other.course()), true),
+            Elsewhere::Later if error.code() == "READONLY" => return Some(Part::Again { backoff: true }),
+            Elsewhere::Later => (Onward::ByMap(Lead::Later), true),
+        };
+        if stays {
+            under_way.keep();
+        }
+        Some(Part::Sent(onward, error.clone()))
+    }
+
+    /// Waits, if the server's refusal passes by itself.
+    async fn passes(&self, error: &ServerError, attempt: u32) -> Result<bool> {
+        match retry::refused(retry::RetryPolicy::Derived, error, attempt, &mut fastrand::Rng::new()) {
+            retry::Decision::After(delay) => {
+                let cause = Error::server_error(error.clone());
+                Box::pin(self.pause(delay, Pause::Refused, &cause)).await.map(|()| true)
+            }
+            retry::Decision::Again | retry::Decision::GiveUp => Ok(false),
+        }
     }
 
     fn takes(&self) -> bool {
@@ -470,7 +492,7 @@ impl Course<'_> {
         under_way.keep();
         match Answer::of(&bytes) {
             Answer::Other => Some(Part::Over(Ok(bytes))),
-            Answer::Nil | Answer::Unblocked | Answer::RoleChanged | Answer::Elsewhere(_) | Answer::Passing(_) => {
+            Answer::Nil | Answer::Unblocked | Answer::RoleChanged | Answer::Refused(_) => {
                 Some(Part::Again { backoff: false })
             }
         }
@@ -505,6 +527,15 @@ async fn left_behind(server: &Arc<Server>) {
         fleet.changed(clock::now() + FORSAKEN_AFTER).await;
     }
     tokio::time::sleep(FORSAKEN_AFTER).await;
+}
+
+/// Ends when the slot belongs to somebody else than now, and not to `here`.
+async fn disowned(fleet: Arc<Fleet>, slot: u16, here: Arc<Server>) {
+    let owner = fleet.primary(Some(slot));
+    let is_owner = |server: &Arc<Server>| owner.as_ref().is_some_and(|owner| Arc::ptr_eq(owner, server));
+    while fleet.primary(Some(slot)).is_none_or(|server| is_owner(&server) || Arc::ptr_eq(&server, &here)) {
+        fleet.changed(clock::now() + FORSAKEN_AFTER).await;
+    }
 }
 
 /// How long a server that was left gets to say what became of a ghost.

@@ -104,7 +104,7 @@ pub(crate) struct State {
     /// The present socket is given up, at the latest then: nothing more is written to it, what it owes may still come.
     pub(crate) leaving: Option<Instant>,
     /// Since when there is this socket.
-    opened: Instant,
+    pub(crate) opened: Instant,
     /// A task asks for second opinions about this connection.
     pub(crate) asked_about: bool,
     /// Whether the last socket ended with the peer's end of stream: everything it had sent has arrived.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use romaine_proto::{Backoff, ConnectionLimits, Liveness, Protocol, ReadFrom};
 
-use crate::config_topology::{ReadWith, Topology};
+use crate::config_topology::{AddressMap, ReadWith, Topology};
 use crate::credentials::{Credentials, CredentialsProvider, StaticCredentials};
 use crate::error::{Error, Result};
 use crate::tls::Tls;
@@ -105,6 +105,7 @@ pub struct Config {
     pub(crate) redirects_max: u32,
     pub(crate) failover_hold: Duration,
     pub(crate) sentinel_hello: bool,
+    pub(crate) address_map: Option<AddressMap>,
 }
 
 impl Config {
@@ -175,6 +176,7 @@ impl Config {
             redirects_max: 16,
             failover_hold: Duration::from_secs(3),
             sentinel_hello: true,
+            address_map: None,
         }
     }
 
@@ -433,6 +435,7 @@ impl fmt::Debug for Config {
             .field("limits", &self.limits)
             .field("topology", &self.topology)
             .field("read_from", &self.read_from)
+            .field("address_map", &self.address_map)
             .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,6 @@
 //! Settings of clients with several servers.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use romaine_proto::{Candidate, NodeAddress, ReadFrom};
 
 use crate::config::Config;
 use crate::credentials::{Credentials, CredentialsProvider, StaticCredentials};
-use crate::error::{Error, Result};
+use crate::error::{Delivery, Error, ErrorKind, Result};
 
 /// How the servers of a client belong together.
 #[derive(Clone, Default)]
@@ -39,6 +40,29 @@ type Choose = dyn Fn(&[Candidate]) -> Option<usize> + Send + Sync;
 impl fmt::Debug for ReadWith {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ReadWith")
+    }
+}
+
+/// Where to dial what is known by another address.
+#[derive(Clone)]
+pub(crate) struct AddressMap(Arc<Translate>);
+
+/// A host and a port to another host and port; `None`: as they are.
+type Translate = dyn Fn(&str, u16) -> Option<(String, u16)> + Send + Sync;
+
+impl AddressMap {
+    /// `None`: as it is.
+    pub(crate) fn dialled(&self, address: &NodeAddress) -> Result<Option<NodeAddress>> {
+        let asked = crate::panics::catch_call(|| (self.0)(address.host(), address.port()));
+        // It is the user's; what it breaks must not be the task that connects.
+        let answer = asked.map_err(|()| Error::new(ErrorKind::Config, Delivery::NotSent, "the address_map panicked"));
+        Ok(answer?.map(|(host, port)| NodeAddress::new(host, port)))
+    }
+}
+
+impl fmt::Debug for AddressMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AddressMap")
     }
 }
 
@@ -147,6 +171,51 @@ impl Config {
         self
     }
 
+    /// Where to dial servers whose addresses do not lead to them from here (NAT, forwarded ports, Docker, Kubernetes seen
+    /// from outside): pairs of what a server is known by and what is dialled instead, both `host:port`. Whatever is not
+    /// among them is dialled as it is. Default: nothing is mapped.
+    ///
+    /// It holds for every connection: Cluster nodes, redirects, Sentinels, the primaries and replicas that they announce,
+    /// and the URL's own hosts. Events, errors, [`nodes`](crate::Client::nodes) and [`on`](crate::Client::on) go on
+    /// naming a server by what it announces, and over TLS its certificate must bear that name too
+    /// ([`Tls::server_name`](crate::Tls::server_name) asks for another one).
+    ///
+    /// ```
+    /// # use romaine::Config;
+    /// let config = Config::from_url("redis-cluster://localhost:7001")?.address_map([
+    ///     ("172.18.0.2:6379", "localhost:7001"),
+    ///     ("172.18.0.3:6379", "localhost:7002"),
+    /// ])?;
+    /// # Ok::<(), romaine::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When one of them is no `host:port`.
+    pub fn address_map(self, map: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str>)>) -> Result<Self> {
+        let mut table = HashMap::new();
+        for (announced, dialled) in map {
+            let to = address(dialled.as_ref())?;
+            table.insert(address(announced.as_ref())?, (to.host().to_owned(), to.port()));
+        }
+        Ok(self.address_map_with(move |host, port| table.get(&NodeAddress::new(host, port)).cloned()))
+    }
+
+    /// As [`address_map`](Self::address_map), by a function of host and port: what to dial instead, or `None` for what
+    /// is dialled as it is. Called before every attempt to connect: it must be quick, and what it says may change.
+    #[must_use]
+    pub fn address_map_with(
+        mut self,
+        map: impl Fn(&str, u16) -> Option<(String, u16)> + Send + Sync + 'static,
+    ) -> Self {
+        self.address_map = Some(AddressMap(Arc::new(map)));
+        self
+    }
+
+    /// What is dialled for `address`; `None`: itself.
+    pub(crate) fn dialled(&self, address: &NodeAddress) -> Result<Option<NodeAddress>> {
+        self.address_map.as_ref().map_or(Ok(None), |map| map.dialled(address))
+    }
+
     /// How often the topology is asked for without a reason, give or take a quarter. Default 30 s. With a reason (a
     /// redirect, READONLY, silence, a lost connection, a Sentinel's event) it is asked for at once.
     #[must_use]
@@ -183,4 +252,13 @@ impl Config {
 fn addresses(hosts: impl IntoIterator<Item = (impl Into<String>, u16)>) -> Result<Vec<NodeAddress>> {
     let addresses: Vec<_> = hosts.into_iter().map(|(host, port)| NodeAddress::new(host.into(), port)).collect();
     if addresses.is_empty() { Err(Error::config("no host was given")) } else { Ok(addresses) }
+}
+
+fn address(text: &str) -> Result<NodeAddress> {
+    match text.parse::<NodeAddress>() {
+        Ok(address) if address.port() > 0 => Ok(address),
+        _ => Err(Error::config(format!(
+            "{text:?} in address_map is no address; expected host:port, as in localhost:7001"
+        ))),
+    }
 }

@@ -12,6 +12,7 @@ use crate::circuit::{Circuit, Issue, Notice, Patience, Ticketed};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::events::{Event, Lane};
+use crate::fleet::ASKING;
 use crate::server::Server;
 use crate::session::{Ending, Session};
 use crate::witness;
@@ -49,6 +50,16 @@ impl Dedicated {
     pub(crate) fn issue(&self, request: &Request, blocking: bool) -> Result<Ticketed> {
         let issue = Issue { patience: Patience::For(None), replies: 1, batch: false, blocking };
         self.circuit.issue(request, issue, Waker::noop())
+    }
+
+    /// Sends ASKING and `request` as one: its outcome is the batch of both replies.
+    pub(crate) fn issue_asking(&self, request: &Request, blocking: bool) -> Result<Ticketed> {
+        let issue = Issue { patience: Patience::For(None), replies: 2, batch: true, blocking };
+        let length = ASKING.len() + request.wire_len();
+        self.circuit.issue_bytes(request.spec(), issue, length, Waker::noop(), |out| {
+            out.extend_from_slice(ASKING);
+            request.write_to(out);
+        })
     }
 
     /// Whether it can take a request now.
@@ -98,7 +109,7 @@ async fn drive(
         | Notice::Refused { .. }
         | Notice::Dropped { .. } => {}
     };
-    let Ending { reason, unwritten, cut } = Session::new(&circuit, socket, notice).await;
+    let Ending { reason, unwritten, cut } = Session::new(&circuit, socket, false, notice).await;
     let error = Error::closed_by(&reason).with_node(&node);
     server.ended_by(&reason, &node);
     {

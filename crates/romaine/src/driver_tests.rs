@@ -66,7 +66,7 @@ impl Rig {
                     seen.lock().unwrap().push(verdict);
                 }
             };
-            let ending = Session::new(&driven, Socket::Memory(ours), notice).await;
+            let ending = Session::new(&driven, Socket::Memory(ours), true, notice).await;
             driven.closed(ending.unwritten, false, &Error::closed_by(&ending.reason));
             ending
         });

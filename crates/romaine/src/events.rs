@@ -85,14 +85,14 @@ pub enum Event {
     Connected {
         /// Which connection.
         lane: Lane,
-        /// The address reached.
+        /// The address reached; the server's own where [`address_map`](crate::Config::address_map) leads to another.
         node: Arc<str>,
     },
     /// The handshake is done: requests flow (again).
     Activated {
         /// Which connection.
         lane: Lane,
-        /// The address reached.
+        /// The address reached; the server's own where [`address_map`](crate::Config::address_map) leads to another.
         node: Arc<str>,
         /// The server's number for the connection.
         client_id: Option<u64>,

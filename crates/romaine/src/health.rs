@@ -27,7 +27,7 @@ pub struct Health {
     pub status: Status,
     /// Since when it has this status.
     pub since: Instant,
-    /// The address reached last.
+    /// The address reached last; the server's own where [`address_map`](crate::Config::address_map) leads to another.
     pub node: Option<Arc<str>>,
     /// Attempts that failed since commands last flowed.
     pub attempts: u64,

@@ -429,3 +429,25 @@ fn message(frame: &[u8]) -> Option<Parts<'_>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Every connection that is made anew asks for it, and is refused: each would else start one more to ask later.
+    #[test]
+    fn a_refused_topic_is_asked_for_later_by_one_however_often_it_is_refused() {
+        let (hub, topic) = (Hub::default(), Bytes::from_static(b"news"));
+        let kind = SubscriptionKind::Channel;
+        for _ in 0..2 {
+            assert!(hub.is_first_to_ask_later(kind, &topic));
+            for _ in 0..3 {
+                assert!(!hub.is_first_to_ask_later(kind, &topic));
+            }
+            assert!(hub.is_first_to_ask_later(SubscriptionKind::Shard, &topic), "another kind is another topic");
+            for kind in [kind, SubscriptionKind::Shard] {
+                assert!(hub.ask_again(kind, topic.clone()).is_none(), "nobody wants it any more");
+            }
+        }
+    }
+}

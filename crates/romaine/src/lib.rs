@@ -35,9 +35,12 @@ mod pipeline;
 mod probe;
 mod raw;
 mod reliable;
+mod router;
 mod scan;
 mod script;
 mod server;
+#[cfg(test)]
+mod server_tests;
 mod session;
 mod socket;
 mod subscription;

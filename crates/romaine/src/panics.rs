@@ -15,3 +15,8 @@ pub(crate) async fn catch<F: Future>(future: F) -> Result<F::Output, ()> {
     })
     .await
 }
+
+/// The same of a call.
+pub(crate) fn catch_call<T>(call: impl FnOnce() -> T) -> Result<T, ()> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(drop)
+}

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use romaine_commands::{Command, cmd};
 use romaine_proto::retry::RetryPolicy;
-use romaine_proto::{Autopsy, Ghost, GhostVerdict, Link, ProbeAnswer, autopsy_requests, retry};
+use romaine_proto::{Autopsy, Ghost, GhostVerdict, Inquest, Link, ProbeAnswer, Standing, autopsy_requests, retry};
 use romaine_resp::{Reader, ServerError, Token};
 
 use crate::batch::{self, Batch};
@@ -70,13 +70,22 @@ impl Permission {
     }
 }
 
-/// Probes the connection `client_id`.
-pub(crate) async fn probe(server: Arc<Server>, client_id: u64) -> ProbeAnswer {
+/// Probes a connection, at the server that gave it its number and at no other: where a name leads elsewhere by now, a
+/// stranger has that number.
+pub(crate) async fn probe(server: Arc<Server>, blocked: Ghost) -> ProbeAnswer {
     if !server.control.is_ready() {
         server.start_control();
         return ProbeAnswer::Lost;
     }
-    let answer = unblock(&server, client_id).await;
+    match autopsy(&server, &blocked).1 {
+        Autopsy::Fence | Autopsy::Look => {}
+        Autopsy::Misled => {
+            server.control.leave();
+            return ProbeAnswer::Lost;
+        }
+        Autopsy::Known(_elsewhere) => return ProbeAnswer::Lost,
+    }
+    let answer = unblock(&server, blocked.client_id).await;
     server.probes.set(answer);
     answer
 }
@@ -151,10 +160,6 @@ fn is_busy(replies: &batch::Replies) -> bool {
     })
 }
 
-/// How long a server that is no part of the topology any more is asked about a ghost: its address may never answer again,
-/// and each ghost keeps a connection attempt going. What became of it is not known then.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(180);
-
 /// How long one question about a ghost waits for a connection before it is looked at anew whether to ask.
 const ASKED_FOR: Duration = Duration::from_secs(30);
 
@@ -164,17 +169,18 @@ pub(crate) async fn fence(server: &Arc<Server>, ghost: &Ghost) -> Result<Option<
     let _course = server.course();
     server.start_control();
     let mut failed = false;
-    let mut left_since = None;
+    let mut inquest = Inquest::default();
     loop {
         if server.common.is_closed() {
             return Err(Error::without_reply(romaine_proto::FailureKind::Closed, Delivery::Unknown));
         }
-        if server.is_retired() {
-            let now = clock::now();
-            let is_forgotten = now >= *left_since.get_or_insert(now) + FORGOTTEN_AFTER;
-            if is_forgotten || server.control.lock().draining {
-                return Ok(Some(GhostVerdict::Gone));
-            }
+        let standing = match server.is_retired() {
+            false => Standing::Member,
+            true if server.control.lock().draining => Standing::Closed,
+            true => Standing::Left,
+        };
+        if let Some(verdict) = inquest.verdict(clock::now(), standing) {
+            return Ok(Some(verdict));
         }
         // Waits in the control connection's queue until there is one.
         // Every turn but the first comes after a failure.
@@ -186,9 +192,13 @@ pub(crate) async fn fence(server: &Arc<Server>, ghost: &Ghost) -> Result<Option<
         if answered(ping).is_err() {
             continue;
         }
-        let run_id = server.control.lock().run_id.clone();
-        match ghost.autopsy(run_id.as_deref()) {
+        let (run_id, autopsy) = autopsy(server, ghost);
+        match autopsy {
             Autopsy::Known(verdict) => return Ok(Some(verdict)),
+            Autopsy::Misled => {
+                server.control.leave();
+                continue;
+            }
             Autopsy::Look => match look(server, ghost).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(Some(GhostVerdict::Stranger)),
@@ -221,6 +231,16 @@ pub(crate) async fn fence(server: &Arc<Server>, ghost: &Ghost) -> Result<Option<
             return Ok(verdict);
         }
     }
+}
+
+/// Where the control connection leads, and what that means for a connection that is or was blocked.
+fn autopsy(server: &Server, ghost: &Ghost) -> (Option<Arc<str>>, Autopsy) {
+    let (run_id, opened) = {
+        let state = server.control.lock();
+        (state.run_id.clone(), state.opened)
+    };
+    let autopsy = ghost.autopsy(run_id.as_deref(), opened);
+    (run_id, autopsy)
 }
 
 /// Whether the id is ours, judged by the address, where the server process cannot be told.

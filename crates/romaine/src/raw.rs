@@ -7,12 +7,12 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use romaine_commands::{Flags, Request};
-use romaine_proto::FailureKind;
 use romaine_proto::retry::{self, Decision, RetryPolicy};
+use romaine_proto::{FailureKind, REDIRECTS_AT_ONCE};
 use romaine_resp::ServerError;
 use tokio::time::Sleep;
 
-use crate::blocking::{self, EndOfStream, Router};
+use crate::blocking::{self, EndOfStream};
 use crate::call::{Place, Target, refusal};
 use crate::cells::{Ended, ReplyBytes};
 use crate::circuit::{Circuit, Issue, Patience, Ticketed};
@@ -20,6 +20,7 @@ use crate::clock;
 use crate::config::Offline;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::fleet::{Elsewhere, Fleet, NOBODY, Way, asking, scatter};
+use crate::router::Router;
 use crate::server::Server;
 
 enum State {
@@ -55,9 +56,6 @@ pub(crate) struct Raw<'a> {
     /// It is not handed to a server a second time: others must come before it.
     pub(crate) held: bool,
 }
-
-/// Redirects that are followed without a pause.
-const AT_ONCE: u32 = 5;
 
 /// How long a call waits for a change of the map before it looks at it again.
 const LOST: Duration = Duration::from_millis(500);
@@ -333,7 +331,7 @@ impl<'a> Raw<'a> {
                         self.server = Some(server);
                         return self.told(error);
                     }
-                    Elsewhere::At(other) if self.redirects <= AT_ONCE => {
+                    Elsewhere::At(other) if self.redirects <= REDIRECTS_AT_ONCE => {
                         self.server = Some(other);
                         self.state = State::New;
                         return Poll::Ready(Ok(()));

@@ -11,12 +11,13 @@ use bytes::Bytes;
 use romaine_commands::{Command as _, Executor, FromValue, cmd};
 use romaine_resp::Reader;
 
-use crate::blocking::{self, EndOfStream, Router};
+use crate::blocking::{self, EndOfStream};
 use crate::call::decode;
 use crate::circuit::Patience;
 use crate::client::Client;
 use crate::clock;
 use crate::error::{Delivery, Error, ErrorKind, Result};
+use crate::router::Router;
 
 /// An element that was handed out and waits to be acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]

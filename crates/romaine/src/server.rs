@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use romaine_proto::{
     Candidate, CloseReason, Connection, ConnectionLimits, Greeting, HandshakeError, Lane as WireLane, Link, Liveness,
-    NodeAddress, Openings, Trigger,
+    Newcomer, NodeAddress, Openings, Trigger,
 };
 
 use tokio::sync::Notify;
@@ -24,7 +24,7 @@ use crate::fleet::Fleet;
 use crate::health::Health;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::socket::{Socket, dial};
+use crate::socket::{Dialled, Socket, dial};
 use crate::supervisor;
 
 /// What a server is to its client.
@@ -82,6 +82,8 @@ pub(crate) struct Server {
     commands_started: AtomicBool,
     control_started: AtomicBool,
     subscriptions_started: AtomicBool,
+    /// ASK named it, and no view has it.
+    newcomer: Mutex<Option<Newcomer>>,
     /// It is no part of the client any more.
     retired: AtomicBool,
     /// Told when it is left.
@@ -154,6 +156,7 @@ impl Server {
             commands_started: AtomicBool::new(false),
             control_started: AtomicBool::new(false),
             subscriptions_started: AtomicBool::new(false),
+            newcomer: Mutex::default(),
             retired: AtomicBool::new(false),
             leaving: Notify::new(),
             openings: Mutex::default(),
@@ -184,6 +187,30 @@ impl Server {
     /// What it is from now on.
     pub(crate) fn set_role(&self, role: Role) {
         self.role.store(role as u8, Ordering::Relaxed);
+    }
+
+    /// A slot is on its way to it, as ASK says, or no more, as a view says that has it.
+    pub(crate) fn set_importing(&self, is_importing: bool) {
+        let mut newcomer = self.newcomer();
+        if is_importing {
+            newcomer.get_or_insert_default();
+        } else {
+            *newcomer = None;
+        }
+    }
+
+    fn newcomer(&self) -> MutexGuard<'_, Option<Newcomer>> {
+        self.newcomer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it stays although a new view does not have it.
+    pub(crate) fn outlives_views(&self) -> bool {
+        let mut newcomer = self.newcomer();
+        let Some(newcomer) = newcomer.as_mut() else { return false };
+        // Who blocks there has made the one, who asks there has made the other.
+        let circuits = [&*self.control, &self.commands];
+        let is_well = |circuit: &&Arc<Circuit>| circuit.is_ready() && !circuit.lock().connection.is_suspect();
+        newcomer.outlives_view(clock::now(), self.courses.load(Ordering::Acquire), circuits.iter().any(is_well))
     }
 
     /// It said what it is.
@@ -286,18 +313,22 @@ impl Server {
         let _back_or_not = tokio::time::timeout_at(until.into(), self.usable.notified()).await;
     }
 
-    /// Opens a socket to it; also the address reached.
+    /// Opens a socket to it; also what it is called there.
     pub(crate) async fn dial(&self) -> Result<(Socket, Arc<str>)> {
         let limit = self.openings().limit(self.config.connect_timeout);
-        let (socket, reached) = dial(&self.config, limit).await?;
-        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(reached.clone());
-        Ok((socket, reached))
+        let Dialled { socket, node, reached } = dial(&self.config, limit).await?;
+        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(reached);
+        Ok((socket, node))
+    }
+
+    /// Where its name led last.
+    pub(crate) fn reached(&self) -> Option<Arc<str>> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether its name led to `address` last.
     pub(crate) fn has_reached(&self, address: &NodeAddress) -> bool {
-        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        reached.as_deref().is_some_and(|reached| reached == address.to_string())
+        self.reached().is_some_and(|reached| *reached == *address.to_string())
     }
 
     /// Under which name a connection is told of.
@@ -521,7 +552,7 @@ impl Server {
         }
     }
 
-    /// A course of a blocking command begins here.
+    /// A course of a blocking command begins here: before there is a connection for it, which may take its time.
     pub(crate) fn course(self: &Arc<Self>) -> Course {
         self.courses.fetch_add(1, Ordering::AcqRel);
         Course(self.clone())
@@ -536,6 +567,12 @@ impl Server {
 /// Keeps the control connection of a server for as long as there may be a ghost to fence.
 #[derive(Debug)]
 pub(crate) struct Course(Arc<Server>);
+
+impl Course {
+    pub(crate) const fn server(&self) -> &Arc<Server> {
+        &self.0
+    }
+}
 
 impl Drop for Course {
     fn drop(&mut self) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use romaine_proto::{Delivery, Liveness};
+use romaine_proto::{Delivery, Liveness, NodeAddress};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
@@ -88,27 +88,44 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Resolves, connects and speaks TLS, each step under its own deadline. Returns the socket and the address reached.
+/// A socket to a server.
+#[derive(Debug)]
+pub(crate) struct Dialled {
+    pub(crate) socket: Socket,
+    /// What it is called: the address reached, or what it announces where `address_map` led to another one.
+    pub(crate) node: Arc<str>,
+    /// The address reached.
+    pub(crate) reached: Arc<str>,
+}
+
+/// Resolves, connects and speaks TLS, each step under its own deadline. What is dialled may be another address than the
+/// one the server is known by; the name that TLS verifies is of the latter.
 ///
 /// The name is resolved on every call; when that fails the attempt fails: an old address is never used in its place.
-pub(crate) async fn dial(config: &Config, limit: Duration) -> Result<(Socket, Arc<str>)> {
+pub(crate) async fn dial(config: &Config, limit: Duration) -> Result<Dialled> {
     match &config.address {
         Address::Unix(path) => {
             let node: Arc<str> = path.display().to_string().into();
             let connected = tokio::time::timeout(limit, UnixStream::connect(path)).await;
             match connected {
-                Ok(Ok(stream)) => Ok((Socket::Unix(stream), node)),
+                Ok(Ok(stream)) => Ok(Dialled { socket: Socket::Unix(stream), reached: node.clone(), node }),
                 Ok(Err(error)) => Err(cannot_connect(error).with_node(&node)),
                 Err(_elapsed) => Err(too_slow("connect to", "connect_timeout").with_node(&node)),
             }
         }
         Address::Tcp { host, port } => {
             let node: Arc<str> = config.address.to_string().into();
-            let addresses = resolve(config, host, *port).await.map_err(|error| error.with_node(&node))?;
-            let tcp = connect_any(config, &addresses, limit).await.map_err(|error| error.with_node(&node))?;
+            let announced = NodeAddress::new(host.as_str(), *port);
+            let way = config.dialled(&announced).map_err(|error| error.with_node(&node))?;
+            let dialled = way.as_ref().unwrap_or(&announced);
+            let connected = match resolve(config, dialled.host(), dialled.port()).await {
+                Ok(addresses) => connect_any(config, &addresses, limit).await,
+                Err(error) => Err(error),
+            };
+            let tcp = connected.map_err(|error| on_the_way(error, way.as_ref()).with_node(&node))?;
             let reached: Arc<str> = tcp.peer_addr().map_or_else(|_| node.clone(), |peer| peer.to_string().into());
             let socket = secure(config, tcp).await.map_err(|error| error.with_node(&node))?;
-            Ok((socket, reached))
+            Ok(Dialled { socket, node: if way.is_some() { node } else { reached.clone() }, reached })
         }
     }
 }
@@ -190,6 +207,17 @@ async fn secure(config: &Config, tcp: TcpStream) -> Result<Socket> {
 #[expect(clippy::unused_async, reason = "the same signature with and without TLS")]
 async fn secure(_config: &Config, tcp: TcpStream) -> Result<Socket> {
     Ok(Socket::Tcp(tcp))
+}
+
+/// Says by which other address it was tried: that is what may be wrong.
+fn on_the_way(error: Error, way: Option<&NodeAddress>) -> Error {
+    match way {
+        None => error,
+        Some(dialled) => {
+            let message = format!("cannot connect by way of {dialled} (address_map)");
+            Error::new(error.kind(), error.delivery(), message).with_source(error)
+        }
+    }
 }
 
 fn cannot_connect(error: io::Error) -> Error {

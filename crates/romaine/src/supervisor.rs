@@ -118,7 +118,8 @@ async fn one_session(
         }
         act(server, circuit, node, notice);
     };
-    let Ending { reason, unwritten, cut: _ } = Session::new(circuit, socket, notice).await;
+    let gathers = lane == Lane::Commands && server.fleet().is_some_and(|fleet| fleet.is_cluster());
+    let Ending { reason, unwritten, cut: _ } = Session::new(circuit, socket, gathers, notice).await;
     let error = Error::closed_by(&reason).with_node(node);
     server.ended_by(&reason, node);
     if lane == Lane::Subscriptions {

@@ -42,7 +42,8 @@ impl Tls {
         self
     }
 
-    /// The name that the server's certificate must bear, and that is sent as SNI. Default: the host of the address.
+    /// The name that the server's certificate must bear, and that is sent as SNI. Default: the host of the address that the
+    /// server is known by, also where another one is dialled ([`Config::address_map`](crate::Config::address_map)).
     #[must_use]
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());

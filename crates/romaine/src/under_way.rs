@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use romaine_commands::Request;
-use romaine_proto::{Ghost, GhostVerdict, Link, ProbeAnswer, retry};
+use romaine_proto::{Delivery, FailureKind, Ghost, GhostVerdict, Interruption, Link, ProbeAnswer, retry};
 use romaine_resp::{Reader, ServerError, Token};
 use tokio::time::Sleep;
 
 use crate::asked::Asked;
+use crate::batch::Replies;
 use crate::call::refusal;
 use crate::cells::{Ended, ReplyBytes};
 use crate::circuit::Ticketed;
@@ -19,6 +20,7 @@ use crate::clock;
 use crate::dedicated::Dedicated;
 use crate::error::{Error, Result};
 use crate::events::Event;
+use crate::fleet::behind_asking;
 use crate::probe;
 use crate::server::{Course, Server};
 
@@ -27,21 +29,20 @@ pub(crate) enum Answer {
     Nil,
     Unblocked,
     RoleChanged,
-    /// Another server is the right one, if there are several.
-    Elsewhere(ServerError),
-    Passing(ServerError),
+    /// Another server is the right one, or this one cannot serve it now.
+    Refused(ServerError),
     Other,
 }
 
 impl Answer {
     pub(crate) fn of(bytes: &ReplyBytes) -> Self {
         if let Some(error) = refusal(bytes) {
-            return match error.as_str() {
-                text if text.starts_with("UNBLOCKED client unblocked") => Self::Unblocked,
-                _ if error.code() == "UNBLOCKED" => Self::RoleChanged,
-                _ if matches!(error.code(), "READONLY" | "MOVED" | "ASK") => Self::Elsewhere(error),
-                _ if retry::is_passing(&error) => Self::Passing(error),
-                _ => Self::Other,
+            return match Interruption::of(&error) {
+                Some(Interruption::Unblocked) => Self::Unblocked,
+                Some(Interruption::RoleChanged) => Self::RoleChanged,
+                None if matches!(error.code(), "READONLY" | "MOVED" | "ASK") => Self::Refused(error),
+                None if retry::is_passing(&error) => Self::Refused(error),
+                None => Self::Other,
             };
         }
         match Reader::new(bytes.as_slice()).token() {
@@ -59,6 +60,15 @@ pub(crate) enum Input {
     Left,
 }
 
+/// How a server is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// It has the slot.
+    Owner,
+    /// It is getting the slot, and takes the command only with ASKING before it.
+    Asking,
+}
+
 pub(crate) type Fencing = Pin<Box<dyn Future<Output = Result<Option<GhostVerdict>>> + Send>>;
 
 type Probing = Pin<Box<dyn Future<Output = ProbeAnswer> + Send>>;
@@ -68,6 +78,7 @@ pub(crate) struct UnderWay<'a> {
     pub(crate) server: &'a Arc<Server>,
     pub(crate) dedicated: Option<Dedicated>,
     pub(crate) ticketed: Option<Ticketed>,
+    manner: Manner,
     pub(crate) ghost: Option<Ghost>,
     /// The handshake was done: the command has been sent.
     pub(crate) was_ready: bool,
@@ -85,7 +96,7 @@ impl<'a> UnderWay<'a> {
     pub(crate) fn new(
         server: &'a Arc<Server>,
         course: Course,
-        dedicated: Dedicated,
+        (dedicated, manner): (Dedicated, Manner),
         command: &'static str,
         takes: bool,
     ) -> Self {
@@ -93,6 +104,7 @@ impl<'a> UnderWay<'a> {
             server,
             dedicated: Some(dedicated),
             ticketed: None,
+            manner,
             ghost: None,
             was_ready: false,
             server_until: None,
@@ -109,31 +121,46 @@ impl<'a> UnderWay<'a> {
         let Some(dedicated) = &self.dedicated else { return Err(Error::usage("no connection")) };
         self.probing = None;
         self.server_until = Asked::of(request).and_then(|asked| asked.timeout).map(|timeout| clock::now() + timeout);
-        self.ticketed = Some(dedicated.issue(request, true)?);
+        self.ticketed = Some(match self.manner {
+            Manner::Owner => dedicated.issue(request, true)?,
+            Manner::Asking => dedicated.issue_asking(request, true)?,
+        });
         Ok(())
     }
 
-    /// Who we are to the server, as soon as the handshake has told.
-    pub(crate) fn identify(&mut self) -> Option<u64> {
-        let dedicated = self.dedicated.as_ref()?;
-        let (client_id, address, run_id) = {
-            let state = dedicated.circuit.lock();
-            self.was_ready |= state.connection.link() == Link::Ready;
-            let run_id = self.ghost.is_none().then(|| state.run_id.as_deref().map(str::to_owned)).flatten();
-            (state.client_id?, state.local_address, run_id)
-        };
-        if self.ghost.is_none() {
-            self.ghost = Some(Ghost { client_id, run_id, address: address.map(|address| address.to_string()) });
+    /// It is to be left when `gone` ends, too.
+    pub(crate) fn leaves_after(&mut self, gone: impl Future<Output = ()> + Send + 'static) {
+        if let Some(left) = self.leaving.take() {
+            self.leaving = Some(Box::pin(async move {
+                tokio::select! {
+                    () = left => {}
+                    () = gone => {}
+                }
+            }));
         }
-        Some(client_id)
+    }
+
+    /// Who we are to the server, as soon as the handshake has told.
+    pub(crate) fn identify(&mut self) {
+        let Some(dedicated) = &self.dedicated else { return };
+        let state = dedicated.circuit.lock();
+        self.was_ready |= state.connection.link() == Link::Ready;
+        let (Some(client_id), None) = (state.client_id, &self.ghost) else { return };
+        let (run_id, address) = (state.run_id.as_deref(), state.local_address);
+        self.ghost = Some(Ghost {
+            client_id,
+            run_id: run_id.map(str::to_owned),
+            address: address.map(|address| address.to_string()),
+            since: state.opened,
+        });
     }
 
     pub(crate) fn probe(&mut self) {
-        let Some(client_id) = self.identify() else {
-            self.probing = Some(Box::pin(async { ProbeAnswer::Lost }));
-            return;
-        };
-        self.probing = Some(Box::pin(probe::probe(self.server.clone(), client_id)));
+        self.identify();
+        self.probing = Some(match self.ghost.clone() {
+            Some(blocked) => Box::pin(probe::probe(self.server.clone(), blocked)),
+            None => Box::pin(async { ProbeAnswer::Lost }),
+        });
     }
 
     /// Asks whether the server holds writes back.
@@ -174,7 +201,7 @@ impl<'a> UnderWay<'a> {
         let (dedicated, ticketed) = (self.dedicated.as_ref()?, self.ticketed?);
         let ended = dedicated.circuit.collect(ticketed, cx.waker())?;
         self.ticketed = None;
-        Some(ended)
+        Some(of_command(ended))
     }
 
     /// Waits for whatever still comes; for ever if nothing can.
@@ -221,6 +248,15 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+/// How the command ended, also where ASKING went before it.
+fn of_command(ended: Ended) -> Ended {
+    let Ended::Batch(bytes) = ended else { return ended };
+    match Replies::new(bytes.into(), 2) {
+        Some(replies) => Ended::Reply(behind_asking(&replies)),
+        None => Ended::Failed(FailureKind::Disconnected, Delivery::Unknown),
+    }
+}
+
 /// Ends a blocking command whose caller has gone, so that it takes nothing any more; says so if it just had.
 async fn cancel(
     server: Arc<Server>,
@@ -247,16 +283,16 @@ async fn cancel(
         // Closing is the best fence there is without permissions: on a living path the server drops the client within
         // 50 ms. What arrives before that is lost, and told.
         let ended = tokio::time::timeout(Duration::from_millis(20), dedicated.circuit.outcome(ticketed)).await;
-        if matches!(ended, Ok(Ended::Reply(_))) {
+        if matches!(ended, Ok(Ended::Reply(_) | Ended::Batch(_))) {
             lost();
         }
         return;
     };
-    let answer = probe::probe(server.clone(), ghost.client_id).await;
+    let answer = probe::probe(server.clone(), ghost.clone()).await;
     if matches!(answer, ProbeAnswer::Unblocked | ProbeAnswer::NotBlocked)
         && let Ok(ended) = tokio::time::timeout(grace, dedicated.circuit.outcome(ticketed)).await
     {
-        match ended {
+        match of_command(ended) {
             Ended::Reply(bytes) => {
                 if matches!(Answer::of(&bytes), Answer::Other) && refusal(&bytes).is_none() {
                     lost();

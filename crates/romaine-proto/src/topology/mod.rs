@@ -5,7 +5,9 @@
 //! |---|---|
 //! | [`slot_of`], [`Route`] | where a request may go in a cluster |
 //! | [`split`], [`merge`] | how a request for several slots or nodes becomes several, and their replies one |
+//! | [`Gathering`] | when enough of them have answered |
 //! | [`reroute`] | what an error reply says about the node that gave it |
+//! | [`Detours`] | how soon a command that may wait for ever follows it |
 //! | [`ClusterView`] | who owns a slot, when nodes disagree |
 //! | [`agree`], [`Belief`], [`sentinel_event`] | who is the primary, when Sentinels disagree; what their events mean |
 //! | [`SentinelHello`] | what they tell each other, which the data nodes carry when they cannot be reached |
@@ -15,6 +17,7 @@
 mod address;
 mod cluster;
 mod cluster_answer;
+mod detour;
 mod fields;
 mod reading;
 mod redirect;
@@ -30,11 +33,12 @@ mod view_error;
 pub use address::{AddressError, NodeAddress};
 pub use cluster::{ClusterView, ShardView};
 pub use cluster_answer::{ClusterAnswer, ClusterNode};
+pub use detour::{Detours, Lead, Newcomer, REDIRECTS_AT_ONCE, is_barred};
 pub use reading::{Candidate, ReadFrom};
 pub use redirect::{Redirect, Reroute, redirect_of, reroute};
 pub use refresh::{Refresh, RefreshSettings, Trigger};
 pub use route::Route;
-pub use scatter::{MergeError, Part, merge, split};
+pub use scatter::{Gathering, MergeError, Part, Shortfall, merge, split};
 pub use sentinel::{Agreement, Belief, SentinelAnswer, SentinelView, agree};
 pub use sentinel_event::{SENTINEL_EVENTS, SentinelEvent, sentinel_event};
 pub use sentinel_hello::{SENTINEL_HELLO, SentinelHello};

@@ -1,8 +1,10 @@
 //! Asks a server something about the topology, in one write and within a short time.
 
+use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use romaine_commands::Request;
 use romaine_proto::{FailureKind, Lane as WireLane};
 
@@ -45,4 +47,12 @@ async fn over(batch: &Batch, circuit: &crate::circuit::Circuit) -> Result<Replie
             (_, None) => Error::without_reply(kind, delivery),
         }
     })
+}
+
+/// The next answer of several, if it comes before `until`.
+pub(super) async fn next_of<F: Future>(asked: &mut FuturesUnordered<F>, until: Option<Instant>) -> Option<F::Output> {
+    match until {
+        Some(until) => tokio::time::timeout_at(until.into(), asked.next()).await.ok().flatten(),
+        None => asked.next().await,
+    }
 }

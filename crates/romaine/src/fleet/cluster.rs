@@ -1,15 +1,14 @@
 //! Asks the nodes of a Cluster who serves which slots.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::stream::FuturesUnordered;
 use romaine_commands::{Command as _, cmd};
 use romaine_proto::{ClusterAnswer, ClusterView, NodeAddress};
 
 use super::Fleet;
-use super::ask::ask;
+use super::ask::{ask, next_of};
 use super::map::Layout;
 use crate::clock;
 use crate::config_topology::Topology;
@@ -89,19 +88,15 @@ impl Believed {
                 connected.push(fleet.new_server(&address, Role::Any));
             }
         }
-        // Those that were tried in vain come last. Looked at once each: connections come and go meanwhile.
-        connected
-            .sort_by_cached_key(|server| (!server.commands.is_ready(), server.commands.lock().last_error.is_some()));
+        // Those that were tried in vain come last.
+        in_order(&mut connected, |server| (!server.commands.is_ready(), server.commands.lock().last_error.is_some()));
         connected
     }
 }
 
-/// The next answer, if it comes before `until`.
-async fn next_of<F: Future>(asked: &mut FuturesUnordered<F>, until: Option<Instant>) -> Option<F::Output> {
-    match until {
-        Some(until) => tokio::time::timeout_at(until.into(), asked.next()).await.ok().flatten(),
-        None => asked.next().await,
-    }
+/// Each is looked at once: connections come and go meanwhile, and a sort whose order changes while it sorts may panic.
+fn in_order<T, K: Ord>(candidates: &mut [T], look: impl FnMut(&T) -> K) {
+    candidates.sort_by_cached_key(look);
 }
 
 async fn ask_one(server: Arc<Server>) -> Result<ClusterAnswer> {
@@ -113,4 +108,24 @@ async fn ask_one(server: Arc<Server>) -> Result<ClusterAnswer> {
             .with_source(error)
             .with_node(&server.node)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_changes_while_it_is_made_is_looked_at_once() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..100 {
+            let (mut candidates, mut looks) = ((0..100).collect::<Vec<_>>(), 0);
+            in_order(&mut candidates, |_| {
+                looks += 1;
+                random.u32(..)
+            });
+            assert_eq!(looks, candidates.len());
+            candidates.sort_unstable();
+            assert!(candidates.into_iter().eq(0..100), "nobody is lost");
+        }
+    }
 }

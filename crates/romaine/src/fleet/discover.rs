@@ -53,7 +53,11 @@ impl Roles {
             .iter()
             .max_by_key(|(followers, offset, address)| (*followers, *offset, Some(*address) == before.as_ref()));
         // Nobody says so: the one that is silent and was it, or is followed. Its replicas can be read meanwhile.
-        let followers = |address: &NodeAddress| followed.iter().filter(|primary| *primary == address).count();
+        // Replicas name it by what they know it by, which need not be what it is called here.
+        let followers = |address: &NodeAddress| {
+            let to = fleet.dialled(address);
+            followed.iter().filter(|primary| fleet.dialled(primary) == to).count()
+        };
         let of_silent = || {
             let known =
                 silent.iter().copied().filter(|address| Some(*address) == before.as_ref() || followers(address) > 0);

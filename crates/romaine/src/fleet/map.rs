@@ -97,6 +97,11 @@ impl Map {
         from_there().find(|shard| shard.primary.commands.is_ready()).or_else(|| from_there().next())
     }
 
+    /// Whether it is a shard's primary.
+    pub(crate) fn has_primary(&self, server: &Arc<Server>) -> bool {
+        self.shards.iter().any(|shard| Arc::ptr_eq(&shard.primary, server))
+    }
+
     /// Whether every primary can be asked at once.
     pub(crate) fn is_connected(&self) -> bool {
         !self.shards.is_empty() && self.shards.iter().all(|shard| shard.primary.commands.is_ready())

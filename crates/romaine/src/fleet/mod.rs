@@ -40,7 +40,7 @@ use crate::server::{Part, Role, Server};
 pub(crate) use self::homes::Homes;
 pub(crate) use self::map::Map;
 use self::map::Shard;
-pub(crate) use self::redirect::{Elsewhere, asking};
+pub(crate) use self::redirect::{ASKING, Elsewhere, asking, behind_asking};
 pub(crate) use self::scatter::scatter;
 
 /// See the module.
@@ -244,6 +244,11 @@ impl Fleet {
         self.redirects.load(Ordering::Relaxed)
     }
 
+    /// Where `address` leads from here.
+    fn dialled(&self, address: &NodeAddress) -> NodeAddress {
+        self.common.config.dialled(address).ok().flatten().unwrap_or_else(|| address.clone())
+    }
+
     /// The server at `address`, in the map or made now.
     pub(crate) fn server_at(&self, address: &NodeAddress) -> Arc<Server> {
         let found = self.map.load().servers.get(address).cloned();
@@ -407,6 +412,7 @@ impl Fleet {
             let known = before.servers.get(address).filter(|known| role != Role::Replica || !known.verifies_role());
             let server = known.cloned().unwrap_or_else(|| self.new_server(address, role));
             server.set_role(role);
+            server.set_importing(false);
             servers.insert(address.clone(), server.clone());
             server
         };
@@ -416,6 +422,9 @@ impl Fleet {
             let primary = take(primary, Role::Primary);
             let replicas = replicas.iter().filter(|_| wants_replicas).map(|replica| take(replica, Role::Replica));
             shards.push(Shard { primary, replicas: replicas.collect() });
+        }
+        for (address, server) in before.servers.iter().filter(|(_, server)| server.outlives_views()) {
+            servers.entry(address.clone()).or_insert_with(|| server.clone());
         }
         let map = Arc::new(Map { servers, shards, slots: layout.slots, all: layout.all });
         let is_same = map.is_like(&before);

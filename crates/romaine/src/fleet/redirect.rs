@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use romaine_commands::Request;
-use romaine_proto::{Reroute, Trigger, reroute};
+use romaine_proto::{Reroute, Trigger, is_barred, reroute};
 use romaine_resp::ServerError;
 
 use super::Fleet;
-use crate::batch::Batch;
+use crate::batch::{Batch, Replies};
+use crate::call::refusal;
 use crate::cells::ReplyBytes;
 use crate::circuit::Patience;
 use crate::error::{Error, Result};
@@ -34,7 +35,11 @@ impl Fleet {
             Reroute::Moved { slot, to: Some(to) } => Elsewhere::At(self.moved(slot, &to, server)),
             Reroute::Ask { to: Some(to), .. } => {
                 self.count_redirect();
-                Elsewhere::Asking(self.server_at(&to))
+                let other = self.server_at(&to);
+                if !self.map().has_primary(&other) {
+                    other.set_importing(true);
+                }
+                Elsewhere::Asking(other)
             }
             Reroute::Moved { to: None, .. } | Reroute::Ask { to: None, .. } => {
                 self.trigger(Trigger::UnknownNode);
@@ -54,14 +59,26 @@ impl Fleet {
     }
 }
 
+/// Holds for the next command of the connection.
+pub(crate) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
 /// ASKING and the request in one write: ASKING holds for the next command only.
 pub(crate) async fn asking(server: Arc<Server>, request: Box<Request>, patience: Patience) -> Result<ReplyBytes> {
     server.start_commands();
     let mut batch = Batch::default();
-    batch.push_raw(b"*1\r\n$6\r\nASKING\r\n");
+    batch.push_raw(ASKING);
     batch.push(&request);
     let ticketed = batch.issue(&server.commands, patience)?;
     let replies = batch.collect(&server.commands, ticketed).await;
     let replies = replies.map_err(|(kind, delivery)| Error::without_reply(kind, delivery))?;
-    Ok(ReplyBytes::copy(replies.frame(1).unwrap_or_default()))
+    Ok(behind_asking(&replies))
+}
+
+/// The reply to the request behind ASKING; that to ASKING where it says more.
+pub(crate) fn behind_asking(replies: &Replies) -> ReplyBytes {
+    let [asking, own] = [0, 1].map(|index| ReplyBytes::copy(replies.frame(index).unwrap_or_default()));
+    match (refusal(&asking), refusal(&own)) {
+        (Some(of_asking), Some(error)) if is_barred(&of_asking, &error) => asking,
+        _ => own,
+    }
 }

@@ -1,16 +1,21 @@
 //! A request that several servers must answer: its parts, their replies, and the one reply that they make.
 
+use std::cmp::Reverse;
+use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use romaine_commands::{Flags, Request, Spec};
 use romaine_proto::retry::{self, Decision, RetryPolicy};
-use romaine_proto::{NodeAddress, Route, merge, split};
+use romaine_proto::{Gathering, NodeAddress, Route, Shortfall, merge, split};
 
 use super::Fleet;
+use super::ask::next_of;
 use crate::call::{Place, RawCall, Target, refusal};
 use crate::cells::ReplyBytes;
 use crate::circuit::Patience;
+use crate::clock;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::NodeRole;
 use crate::server::Server;
@@ -19,7 +24,7 @@ use crate::server::Server;
 ///
 /// # Errors
 /// The first part's that failed. If others were executed, and the command writes, [`Delivery::Unknown`]: it was executed
-/// in part.
+/// in part. Before the first view it waits for that, within its deadline. Where one success is enough and there is none, the failure that says most.
 pub(crate) async fn scatter(
     fleet: Arc<Fleet>,
     request: Box<Request>,
@@ -36,12 +41,35 @@ pub(crate) async fn scatter(
             parts.iter().map(|part| RawCall::new(Place::Fleet(&fleet), part.request.clone(), patience).retry(policy));
         let replies = join_all(calls).await;
         let keys: Vec<Vec<usize>> = parts.into_iter().map(|part| part.keys).collect();
-        return merged(spec, Some(&keys), replies);
+        return merged(spec, &Gathering::new(spec), Some(&keys), replies);
     }
+    let deadline = fleet.deadline(patience);
+    let patience = Patience::Until(deadline);
+    // Before the first view there is nobody to be asked, and nobody's answer is none.
+    fleet.primary_in_time(None, deadline).await?;
     let visited = visit(&fleet, matches!(route, Route::AllNodes));
-    let patience = Patience::Until(fleet.deadline(patience));
+    let mut gathering = Gathering::new(spec);
     let calls = visited.iter().map(|visited| of_one(&fleet, visited, &request, patience, policy));
-    merged(spec, None, join_all(calls).await)
+    let replies = gather(&mut gathering, calls).await;
+    merged(spec, &gathering, None, replies)
+}
+
+/// The replies that are worth waiting for, in the order of those that were asked.
+async fn gather(
+    gathering: &mut Gathering,
+    calls: impl Iterator<Item = impl Future<Output = Result<ReplyBytes>>>,
+) -> Vec<Result<ReplyBytes>> {
+    let mut asked: FuturesUnordered<_> =
+        calls.enumerate().map(|(place, call)| async move { (place, call.await) }).collect();
+    let mut replies = Vec::with_capacity(asked.len());
+    while let Some((place, reply)) = next_of(&mut asked, gathering.until()).await {
+        if let Ok(bytes) = &reply {
+            gathering.answered(clock::now(), bytes.as_slice());
+        }
+        replies.push((place, reply));
+    }
+    replies.sort_unstable_by_key(|(place, _)| *place);
+    replies.into_iter().map(|(_, reply)| reply).collect()
 }
 
 /// One node's reply; when it was left for another meanwhile, that one's.
@@ -101,28 +129,35 @@ fn visit(fleet: &Arc<Fleet>, replicas_too: bool) -> Vec<Visited> {
     servers
 }
 
-fn merged(spec: &'static Spec, keys: Option<&[Vec<usize>]>, replies: Vec<Result<ReplyBytes>>) -> Result<ReplyBytes> {
-    let mut frames = Vec::with_capacity(replies.len());
-    let mut failed = None;
-    let mut is_unknown = false;
-    // SCRIPT KILL: most servers have nothing to kill.
-    let one_is_enough = spec.response_policy == "one_succeeded";
+fn merged(
+    spec: &'static Spec,
+    gathering: &Gathering,
+    keys: Option<&[Vec<usize>]>,
+    replies: Vec<Result<ReplyBytes>>,
+) -> Result<ReplyBytes> {
+    let (mut frames, mut failures) = (Vec::with_capacity(replies.len()), Vec::new());
     for reply in replies {
+        let reply = reply.and_then(|bytes| match refusal(&bytes) {
+            Some(error) => Err(Error::server_error(error)),
+            None => Ok(bytes),
+        });
         match reply {
-            Ok(bytes) => match refusal(&bytes) {
-                Some(error) if !one_is_enough => failed = failed.or(Some(Error::server_error(error))),
-                Some(_) => frames.push(bytes),
-                None => frames.push(bytes),
-            },
-            Err(error) => {
-                is_unknown |= matches!(error.delivery(), Delivery::Unknown | Delivery::Executed);
-                failed = failed.or(Some(error));
-            }
+            Ok(bytes) => frames.push(bytes),
+            Err(error) => failures.push(error),
         }
     }
-    if let Some(error) = failed {
-        let in_part = (is_unknown || !frames.is_empty()) && !spec.flags.has(Flags::READ_ONLY);
-        return Err(if in_part { error.with_delivery(Delivery::Unknown) } else { error });
+    if gathering.is_one_enough() {
+        // Nothing is half done: what could be ended was, or there was nothing.
+        let telling = failures.into_iter().min_by_key(|error| Reverse(Shortfall::of(error.server())));
+        if let Some(error) = telling.filter(|_| !gathering.is_decided()) {
+            return Err(error);
+        }
+    } else if !failures.is_empty() {
+        let is_unknown = |error: &Error| matches!(error.delivery(), Delivery::Unknown | Delivery::Executed);
+        let in_part = failures.iter().any(is_unknown) || !frames.is_empty();
+        let error = failures.swap_remove(0);
+        let is_half_done = in_part && !spec.flags.has(Flags::READ_ONLY);
+        return Err(if is_half_done { error.with_delivery(Delivery::Unknown) } else { error });
     }
     let frames: Vec<&[u8]> = frames.iter().map(ReplyBytes::as_slice).collect();
     match merge(spec, keys, &frames) {

@@ -1,6 +1,6 @@
 //! Asks the Sentinels who is the primary, and listens to what they tell.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,12 +28,15 @@ const LEARNED_MAX: usize = 32;
 pub(super) struct Watch {
     name: Arc<str>,
     watched: HashSet<NodeAddress>,
+    /// Other names of those that are watched, and where they led.
+    twins: HashMap<NodeAddress, Arc<str>>,
     listening: Listening,
 }
 
 impl Watch {
     pub(super) fn new(fleet: &Arc<Fleet>) -> Self {
-        let mut watch = Self { name: "".into(), watched: HashSet::new(), listening: Listening::default() };
+        let mut watch =
+            Self { name: "".into(), watched: HashSet::new(), twins: HashMap::new(), listening: Listening::default() };
         if let Topology::Sentinel { sentinels, name, .. } = &fleet.common.config.topology {
             watch.name = name.as_str().into();
             for address in sentinels {
@@ -75,6 +78,27 @@ impl Watch {
             }
             stays
         });
+    }
+
+    /// A learned Sentinel that turned out to be one of those before it, by another name: it would have two votes.
+    fn leave_twins(&mut self, fleet: &Fleet) {
+        let Topology::Sentinel { sentinels: given, .. } = &fleet.common.config.topology else { return };
+        let mut met = HashSet::new();
+        let mut sentinels = fleet.sentinels.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sentinels.retain(|server| {
+            let Some(reached) = server.reached() else { return true };
+            let stays = met.insert(reached.clone()) || given.contains(&server.address);
+            if !stays {
+                tracing::info!(node = %server.node, "a Sentinel that is known by another name");
+                self.watched.remove(&server.address);
+                self.twins.insert(server.address.clone(), reached);
+                server.retire();
+                server.end();
+            }
+            stays
+        });
+        // Bounded by what is announced now and can be met.
+        self.twins.retain(|_, reached| met.contains(reached));
     }
 
     /// Who is the primary: by what was overheard, if that is news, or else by asking.
@@ -135,10 +159,17 @@ impl Watch {
         }
         let others: Vec<NodeAddress> = answers.iter().flat_map(|answer| &answer.sentinels).cloned().collect();
         self.forget(fleet, answers.len(), &others);
+        self.leave_twins(fleet);
         for address in others {
             // One of the URL's by another name is met already.
             let sentinels = fleet.sentinels.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-            if !sentinels.iter().any(|known| known.has_reached(&address)) {
+            let to = fleet.dialled(&address);
+            let twin = self.twins.get(&address);
+            let is_met = |known: &Arc<Server>| {
+                let is_twin = twin.is_some() && known.reached().as_ref() == twin;
+                is_twin || known.has_reached(&to) || fleet.dialled(&known.address) == to
+            };
+            if !sentinels.iter().any(is_met) {
                 self.add(fleet, &address);
             }
         }

@@ -344,3 +344,26 @@ async fn waiting_for_replicas_is_refused_where_it_would_mean_nothing() {
     exclusive.set("k", "v").await.unwrap();
     assert_eq!(exclusive.issue(wait()).await.unwrap(), 0);
 }
+
+// Up to 7.0 an XREADGROUP that waits is told so with UNBLOCKED, the code of a demotion.
+#[tokio::test]
+async fn a_group_whose_stream_is_deleted_is_told_so_and_its_server_is_not_left() {
+    let server = Server::start().await.unwrap();
+    let client = connect(fast(server.address())).await;
+    ask(&server, &["XGROUP", "CREATE", "s", "g", "$", "MKSTREAM"]).await;
+    let call = background({
+        let client = client.clone();
+        let words = ["GROUP", "g", "c", "BLOCK", "0", "STREAMS", "s", ">"];
+        async move { client.issue(cmd::<Option<String>>("XREADGROUP").args(words.to_vec())).await }
+    });
+    blocked(&server, 1).await;
+    // For longer than a connection is too new to be left.
+    eventually(PATIENCE, "probes", async || calls(&server, "client|unblock").await >= 3).await.unwrap();
+    let mut events = client.events();
+    ask(&server, &["DEL", "s"]).await;
+    let error = ended(call).await.unwrap_err();
+    assert_eq!(error.server().unwrap().code(), "NOGROUP", "{error}");
+    client.set("key", "value").await.unwrap();
+    let left = told(&mut events).into_iter().find(|event| matches!(event, Event::Disconnected { .. }));
+    assert!(left.is_none(), "{left:?}");
+}

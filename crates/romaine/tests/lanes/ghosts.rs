@@ -2,8 +2,10 @@
 
 use romaine::commands::*;
 use romaine::{Client, Config, Delivery, ErrorKind, Event, EventStream, GhostVerdict, Lane, Liveness, Result};
-use romaine_faultlab::{Direction, DropDirection, Fault, FaultProxy, Server, eventually};
+use romaine_faultlab::{Direction, DropDirection, Fault, FaultProxy, ScriptedServer, Server, eventually};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::support::{
@@ -305,4 +307,56 @@ async fn who_may_not_ping_has_its_ghosts_ended_all_the_same() {
     blocked(&server, 1).await;
     ask(&server, &["LPUSH", "q", "job"]).await;
     assert_eq!(ended(call).await.unwrap().unwrap().1, "job");
+}
+
+// No real server can be brought to serve a client, say so, and lose the reply at will.
+#[tokio::test]
+async fn a_dropped_pop_that_had_been_served_is_told_although_its_connection_ends_without_the_reply() {
+    let served = Arc::new(Notify::new());
+    let end = served.clone();
+    let server = ScriptedServer::start(move |mut conn| {
+        let served = end.clone();
+        async move {
+            conn.greet_resp3().await?;
+            conn.answer_introductions(false);
+            let mut is_about_it = false;
+            loop {
+                let command = conn.next_command().await?;
+                let is_unblock = command[0] == "CLIENT" && command[1] == "UNBLOCK";
+                is_about_it |= is_unblock && command[2] != "0";
+                let reply = match &command[0][..] {
+                    b"BRPOP" => {
+                        served.notified().await;
+                        return conn.close().await;
+                    }
+                    b"EXEC" if is_about_it => {
+                        served.notify_one();
+                        "*2\r\n:0\r\n:0\r\n"
+                    }
+                    b"EXEC" => "*2\r\n:0\r\n:0\r\n",
+                    _ if is_unblock || command[0] == "EVAL" => "+QUEUED\r\n",
+                    _ => "+OK\r\n",
+                };
+                conn.send(reply.as_bytes()).await?;
+            }
+        }
+    })
+    .await
+    .unwrap();
+    let client = connect(plain(server.address())).await;
+    let mut events = client.events();
+    let call = pop(&client);
+    eventually(PATIENCE, "the pop", async || {
+        let mut all = (0..server.connections()).flat_map(|connection| server.transcript(connection));
+        all.any(|line| line.starts_with("BRPOP"))
+    })
+    .await
+    .unwrap();
+    call.abort();
+    event(&mut events, "the loss", |event| match event {
+        Event::ElementMayBeLost { command } if *command == "BRPOP" => Some(()),
+        Event::GhostFenced { verdict, .. } => panic!("there is nobody to be fenced: {verdict:?}"),
+        _ => None,
+    })
+    .await;
 }

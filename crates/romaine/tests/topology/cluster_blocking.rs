@@ -62,7 +62,7 @@ async fn a_consumer_follows_its_list_through_a_migration_and_failovers() {
 }
 
 // In a Cluster of its own: a replica that won an election a moment ago, and was demoted since, takes the votes of then for
-// new ones when its primary dies, and becomes a primary whom nobody believes (seen in Redis 7.0).
+// new ones when its primary dies, and becomes a primary whom nobody believes (Redis #8752, seen in 7.0).
 #[tokio::test]
 async fn a_consumer_follows_its_list_when_its_primary_dies() {
     let lab = Cluster::start().await.unwrap();

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use romaine::commands::*;
-use romaine::{Delivery, ErrorKind, Event};
-use romaine_faultlab::slot_of;
+use romaine::{Delivery, ErrorKind, Event, Lane};
+use romaine_faultlab::{Cluster, FaultProxy, Server, eventually, slot_of};
 
-use crate::cluster_lab::{FakeCluster, connect_with, key_between};
+use crate::cluster_lab::{FakeCluster, NAME, connect_with, key_between, named, other_primary};
 use crate::support::{PATIENCE, config, event, now, within};
 
 fn moved(slot: u16, to: &str) -> Option<String> {
@@ -146,6 +146,53 @@ async fn moved_to_its_own_address_drops_that_connection_once_however_many_were_t
     }
     let dialled = lab.nodes[0].connections() - before;
     assert!((1..=4).contains(&dialled), "{dialled} connections for one change");
+    client.close().await;
+}
+
+/// Has clients told that they reach the node at this port, and waits until every node says so.
+async fn announce(lab: &Cluster, node: &Server, port: u16) {
+    node.command(&["CONFIG", "SET", "cluster-announce-port", &port.to_string()]).await.unwrap();
+    let id = lab.id_of(node).await.unwrap();
+    for other in lab.nodes() {
+        let what = format!("{} to call {} {port}", other.address(), node.address());
+        eventually(PATIENCE, &what, async || {
+            let view = lab.view_of(other).await.unwrap();
+            view.iter().any(|it| it.id == id && it.address.is_some_and(|address| address.port() == port))
+        })
+        .await
+        .unwrap();
+    }
+}
+
+// Case 97 with real nodes: the address is another one's by now, and what was connected by it stays where it was.
+#[tokio::test]
+async fn an_address_that_another_node_has_by_now_is_dialled_again_at_the_first_moved() {
+    let lab = Cluster::builder().replicas(0).start().await.unwrap();
+    let (old, new) = (lab.primary_of("jobs").await.unwrap(), other_primary(&lab, "jobs").await);
+    let proxy = FaultProxy::start(old.address()).await.unwrap();
+    announce(&lab, &old, proxy.port()).await;
+    let client = connect_with(named(&lab.url()).refresh_every(Duration::from_secs(600))).await;
+    let mut events = client.events();
+    client.lpush("jobs", ["before"]).await.unwrap();
+    assert!(client.brpop::<String, String>(["jobs"], 0.0).await.unwrap().is_some());
+    let kept = event(&mut events, "a connection that is kept for the next one", |event| match event {
+        Event::Activated { lane: Lane::Blocking, client_id, .. } => *client_id,
+        _ => None,
+    })
+    .await;
+    let idle = async || {
+        let list = old.command(&["CLIENT", "LIST", "ID", &kept.to_string()]).await.unwrap().text();
+        list.contains(&format!("name={NAME} "))
+    };
+    assert!(idle().await);
+    lab.migrate_slot(slot_of("jobs"), &new).await.unwrap();
+    proxy.set_upstream(new.address());
+    announce(&lab, &old, old.port()).await;
+    announce(&lab, &new, proxy.port()).await;
+    assert_eq!(client.lpush("jobs", ["after"]).await.unwrap(), 1);
+    assert_eq!(new.command(&["LLEN", "jobs"]).await.unwrap().text(), "1");
+    assert!(client.metrics().redirects > 0, "nothing else told");
+    eventually(PATIENCE, "the idle connection's end", async || !idle().await).await.unwrap();
     client.close().await;
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use romaine::commands::*;
 use romaine::{Client, Delivery, ErrorKind, NodeRole, ReadFrom, Script, Value, cmd};
-use romaine_faultlab::{Cluster, FailoverKind, Server, eventually, slot_of};
+use romaine_faultlab::{Cluster, FailoverKind, Port, Server, eventually, slot_of};
 
 use crate::cluster_lab::{
     FakeCluster, calls, connect_with, connections, key_between, key_of_each, named, wait_for_connections,
@@ -325,5 +325,20 @@ async fn reads_go_to_replicas_that_are_there_and_writes_never_do() {
     .await
     .unwrap();
     assert_eq!(slot_of(&key), slot_of(&format!("{{{key}}}")));
+    client.close().await;
+}
+
+// Everyone is asked, and a client that is not connected yet knows nobody.
+#[tokio::test]
+async fn what_goes_to_every_node_waits_for_the_first_view() {
+    let lab = Cluster::builder().replicas(0).start().await.unwrap();
+    let client = Client::connect(named(&lab.url()).lazy()).await.unwrap();
+    assert_eq!(within(PATIENCE, "the sum", client.dbsize()).await.unwrap(), 0);
+    client.close().await;
+    let nobody = Port::claim().unwrap();
+    let config = named(&format!("redis-cluster://{}", nobody.address())).timeout(Duration::from_millis(300));
+    let client = Client::connect(config.lazy()).await.unwrap();
+    let error = within(PATIENCE, "the error", client.flushall()).await.unwrap_err();
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Unavailable, Delivery::NotSent), "{error:?}");
     client.close().await;
 }

@@ -7,6 +7,7 @@ use romaine::{Client, Event, Incoming};
 use romaine_faultlab::{FaultProxy, Replicated, Server, eventually};
 use std::sync::Arc;
 
+use crate::cluster_lab::calls;
 use crate::support::{PATIENCE, PROMISE, Writer, background, connect, event, now, within};
 
 struct Name {
@@ -107,15 +108,17 @@ async fn subscriptions_follow_a_name_that_was_left_and_are_told_of_the_gap() {
     assert_eq!(&message.payload[..], b"hello");
 }
 
+fn consumer(client: &Client) -> tokio::task::JoinHandle<romaine::Result<Option<(String, String)>>> {
+    let client = client.clone();
+    background(async move { client.brpop::<String, String>(["jobs"], 0.0).await })
+}
+
 // UNBLOCKED, then the name's new target.
 #[tokio::test]
 async fn a_blocked_consumer_follows_the_name() {
     let name = Name::new().await;
     let client = name.client().await;
-    let consumer = background({
-        let client = client.clone();
-        async move { client.brpop::<String, String>(["jobs"], 0.0).await }
-    });
+    let consumer = consumer(&client);
     let blocked = async |server: &Server| {
         let info = server.command(&["INFO", "clients"]).await.unwrap().text();
         info.contains("blocked_clients:1\r")
@@ -128,6 +131,33 @@ async fn a_blocked_consumer_follows_the_name() {
     assert!(now() - demoted < Duration::from_secs(4), "{:?}", now() - demoted);
     name.new.command(&["LPUSH", "jobs", "one"]).await.unwrap();
     assert_eq!(within(PROMISE, "the element", consumer).await.unwrap().unwrap().unwrap().1, "one");
+}
+
+// Who asks whether a blocked connection lives must ask the server that it is blocked at: another one knows nothing of it,
+// or has a stranger by the same number.
+#[tokio::test]
+async fn a_consumer_that_followed_the_name_is_watched_at_the_new_target() {
+    let name = Name::new().await;
+    let client = name.client().await;
+    let consumer = consumer(&client);
+    let blocked = async |server: &Server| {
+        let list = server.command(&["CLIENT", "LIST"]).await.unwrap().text();
+        list.lines().filter(|line| line.contains(" flags=b ")).count()
+    };
+    eventually(PATIENCE, "the blocked client", async || blocked(&name.old).await == 1).await.unwrap();
+    let mut events = client.events();
+    name.moves();
+    name.demote().await;
+    eventually(PATIENCE, "the client at the new one", async || blocked(&name.new).await == 1).await.unwrap();
+    let asked_of_old = calls(&name.old, "client|unblock").await;
+    eventually(PATIENCE, "probes", async || calls(&name.new, "client|unblock").await >= 3).await.unwrap();
+    name.new.command(&["LPUSH", "jobs", "one"]).await.unwrap();
+    assert_eq!(within(PROMISE, "the element", consumer).await.unwrap().unwrap().unwrap().1, "one");
+    while let Some(event) = events.try_next() {
+        assert!(!matches!(event, Event::ElementMayBeLost { .. }), "{event:?}");
+    }
+    assert_eq!(calls(&name.old, "client|unblock").await, asked_of_old);
+    client.close().await;
 }
 
 // A replica that was asked for by its own name is no demoted primary: READONLY is the caller's error.

@@ -1,10 +1,13 @@
 //! One client, several servers: Sentinels, a primary and its replicas, Clusters; and the right node, always.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod address_map;
 mod cluster;
 mod cluster_blocking;
 mod cluster_failover;
+mod cluster_kill;
 mod cluster_lab;
+mod cluster_migrating;
 mod cluster_names;
 mod cluster_own;
 mod cluster_pubsub;

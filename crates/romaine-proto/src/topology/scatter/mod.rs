@@ -1,5 +1,6 @@
 //! One request for several slots or nodes: how it is split, and how the replies become one.
 
+mod gather;
 mod merge;
 #[cfg(test)]
 mod tests;
@@ -8,6 +9,7 @@ use std::collections::HashMap;
 
 use romaine_commands::{KeySpec, Request};
 
+pub use gather::{Gathering, Shortfall};
 pub use merge::{MergeError, merge};
 
 use super::route::is_split;
