@@ -29,12 +29,12 @@ local function erase(id, unique_key)
   release(unique_key, id)
 end
 
--- To the dead letters.
-local function bury(id, priority, attempts, most, why, unique_key, now)
+-- To the dead letters. With the token of its lease, if that ran out: see left_behind.
+local function bury(id, priority, attempts, most, why, unique_key, now, token)
   redis.call('ZREM', leases, id)
   redis.call('ZREM', delayed, id)
   redis.call('ZADD', dead, now, id)
-  redis.call('HSET', states, id, priority .. ':' .. attempts .. ':' .. most .. ':x')
+  redis.call('HSET', states, id, priority .. ':' .. attempts .. ':' .. most .. ':x' .. (token or ''))
   redis.call('HSET', errors, id, why)
   redis.call('SREM', cancels, id)
   release(unique_key, id)

@@ -3,7 +3,8 @@
 local HEADER, NAMES, NAMES_AT = '>BBHI8I8BI8', '>Hc0Hc0Hc0', 30
 
 -- A state is `priority:attempts:most:mark`. Marks: w<ms> waits again since then, d delayed, x dead, and for a leased job
--- its token: <counter>-<nonce>:<consumer>. A job without a state waits and was never claimed.
+-- its token: <counter>-<nonce>:<consumer>. What waits or is dead because its lease ran out keeps the token: w<ms>:<token>,
+-- x<token>. A job without a state waits and was never claimed.
 local function parts(state)
   local priority, attempts, most, mark = string.match(state, '^(%d+):(%d+):(%d+):(.*)$')
   return priority, tonumber(attempts), tonumber(most), mark

@@ -1,4 +1,4 @@
--- Puts dead jobs back among the waiting, with all their attempts. ARGV: 0 and their ids; or how many of the oldest, the
+-- Puts dead jobs back among the waiting, with all their attempts and the reason of their death. ARGV: 0 and their ids; or how many of the oldest, the
 -- time of the first such call (empty if it is this one), how many to pass over: who revives all must not meet again what
 -- failed once more, nor stop at those that have to stay.
 -- Answers how many came back, how many could not because another job has their unique key, how many it looked at, and the
@@ -25,7 +25,6 @@ for _, id in ipairs(ids) do
     else
       local priority, _, most = parts(state)
       redis.call('ZREM', dead, id)
-      redis.call('HDEL', errors, id)
       redis.call('HDEL', results, id)
       redis.call('ZREM', results_until, id)
       redis.call('HSET', states, id, priority .. ':0:' .. most .. ':w' .. now)

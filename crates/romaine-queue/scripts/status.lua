@@ -11,7 +11,7 @@ for _, list in ipairs({high, normal, low}) do
     local state = redis.call('HGET', states, id)
     local since
     if state then
-      since = tonumber(string.match(state, '^%d+:%d+:%d+:w(%d+)$'))
+      since = tonumber(string.match(state, '^%d+:%d+:%d+:w(%d+)'))
     else
       local record = redis.call('HGET', jobs, id)
       if record then

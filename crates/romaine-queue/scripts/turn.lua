@@ -3,7 +3,9 @@
 -- nothing and when it holds something, 7 and 8 how long and how many finished ids are remembered, 9 dead letters at most,
 -- 10 and 11 how long and how many results are kept, 12 how many it holds, 13 number of plain acknowledgements; these as
 -- pairs id, state; then reports as op, id, state, unique key, a, b:
--- A done, S done with result b, R again after a ms because of b, X dead because of b, G given back unharmed.
+-- A done, S done with result b, R again after a ms because of b, X dead because of b, G given back, its attempt not
+-- counted: after a ms and because of b, if they are given. H still runs: renewed before leases that ran out are looked for,
+-- or a worker that was cut off would put back what it holds itself.
 -- Answers: the time; ms until something is due, or -1; 1 paused, 2 rate, 4 cap, 8 more waits; the ids that were not this
 -- worker's any more; the jobs as id, state, record, last error.
 local SWEEP, CHUNK, CHUNK_BYTES, POPS = 100, 64, 16777216, 12
@@ -34,8 +36,8 @@ local function keep_result(id, result)
   redis.pcall('PUBLISH', results .. ':ready', id)
 end
 
-local function to_dead(id, priority, attempts, most, why, unique_key)
-  bury(id, priority, attempts, most, why, unique_key, now)
+local function to_dead(id, priority, attempts, most, why, unique_key, token)
+  bury(id, priority, attempts, most, why, unique_key, now, token)
   count('dead', 1)
   keep_result(id, 'x' .. why)
   local excess = redis.call('ZCARD', dead) - tonumber(ARGV[9])
@@ -62,9 +64,87 @@ local function cancelled(id, unique_key)
   count('cancelled', 1)
 end
 
+local function to_delayed(id, priority, attempts, most, ms)
+  redis.call('ZADD', delayed, now + ms, id)
+  redis.call('HSET', states, id, priority .. ':' .. attempts .. ':' .. most .. ':d')
+end
+
+-- Where a job is that had the state of a lease and left it by nothing but the end of that lease; nil if anything else
+-- happened to it since.
+local function left_behind(found, state)
+  local before, token = string.match(state, '^(%d+:%d+:%d+:)(%d+%-.*)$')
+  if not found or not before then return nil end
+  if found == before .. 'x' .. token then return DEAD end
+  local since = string.match(found, '^%d+:%d+:%d+:w(%d+):')
+  if since and found == before .. 'w' .. since .. ':' .. token then return WAITS end
+  return nil
+end
+
+-- After so many milliseconds, or at once: in front of the others, or behind them.
+local function again(id, priority, attempts, most, after, front)
+  if after > 0 then
+    to_delayed(id, priority, attempts, most, after)
+  else
+    wait_again(id, priority, attempts, most, now, front)
+  end
+end
+
+-- Given back when its lease had run out: its attempt is not counted all the same. What waits keeps its place; what is dead
+-- waits again, unless another job has its unique key by now.
+local function late_back(place, found, id, state, unique_key, a, b)
+  local priority, attempts, most = parts(state)
+  if place == WAITS then
+    local since = string.match(found, '^%d+:%d+:%d+:w(%d+):')
+    redis.call('HSET', states, id, priority .. ':' .. (attempts - 1) .. ':' .. most .. ':w' .. since)
+  else
+    if unique_key ~= '' and redis.call('HSETNX', unique, unique_key, id) == 0 then return false end
+    redis.call('ZREM', dead, id)
+    redis.call('HDEL', results, id)
+    redis.call('ZREM', results_until, id)
+    count('revived', 1)
+    again(id, priority, attempts - 1, most, tonumber(a), true)
+  end
+  if b ~= '' then redis.call('HSET', errors, id, b) end
+  count('given_back', 1)
+  return true
+end
+
+-- A report of a lease that ran out. While the job's state still shows its token nobody has claimed the job since, and
+-- nobody has put it back by hand: what it came to counts. That it is to be tried again does not: it waits already, or has
+-- no attempt left and is told why. Whether it was believed.
+local function late(op, id, state, unique_key, a, b)
+  local found = redis.call('HGET', states, id)
+  local place = left_behind(found, state)
+  if not place or (op == 'R' and place == WAITS) then return false end
+  if op == 'G' then return late_back(place, found, id, state, unique_key, a, b) end
+  if place == WAITS then count('ghosts', 1) end
+  if op == 'A' or op == 'S' then
+    erase(id, unique_key)
+    finished[#finished + 1] = id
+    count('done', 1)
+    if place == DEAD then
+      count('redeemed', 1)
+      redis.call('HDEL', results, id)
+      redis.call('ZREM', results_until, id)
+    end
+    if op == 'S' then keep_result(id, 'k' .. b) end
+  elseif place == WAITS then
+    local priority, attempts, most = parts(state)
+    to_dead(id, priority, attempts, most, b, unique_key)
+  else
+    redis.call('HSET', errors, id, b)
+    keep_result(id, 'x' .. b)
+  end
+  return true
+end
+
 local function report(op, id, state, unique_key, a, b)
+  if op == 'H' then
+    if redis.call('HGET', states, id) == state then redis.call('ZADD', leases, 'XX', 'GT', now + lease, id) end
+    return
+  end
   if redis.call('HGET', states, id) ~= state then
-    lost[#lost + 1] = id
+    if not late(op, id, state, unique_key, a, b) then lost[#lost + 1] = id end
     return
   end
   local priority, attempts, most = parts(state)
@@ -81,16 +161,12 @@ local function report(op, id, state, unique_key, a, b)
     redis.call('ZREM', leases, id)
     redis.call('HSET', errors, id, b)
     count('retried', 1)
-    if tonumber(a) > 0 then
-      redis.call('ZADD', delayed, now + tonumber(a), id)
-      redis.call('HSET', states, id, priority .. ':' .. attempts .. ':' .. most .. ':d')
-    else
-      wait_again(id, priority, attempts, most, now, false)
-    end
+    again(id, priority, attempts, most, tonumber(a), false)
   else
     redis.call('ZREM', leases, id)
+    if b ~= '' then redis.call('HSET', errors, id, b) end
     count('given_back', 1)
-    wait_again(id, priority, attempts - 1, most, now, true)
+    again(id, priority, attempts - 1, most, tonumber(a), true)
   end
 end
 
@@ -104,7 +180,7 @@ if acknowledged > 0 then
     if found[i] == ARGV[13 + 2 * i] then
       ours[#ours + 1] = ids[i]
       finished[#finished + 1] = ids[i]
-    else
+    elseif not late('A', ids[i], ARGV[13 + 2 * i], '') then
       lost[#lost + 1] = ids[i]
     end
   end
@@ -122,7 +198,8 @@ while cursor < #ARGV do
   cursor = cursor + 6
 end
 
--- Leases that ran out: their workers died, or were cut off. The attempt was counted when it was claimed.
+-- Leases that ran out: their workers died, or were cut off. The attempt was counted when it was claimed. The token stays in
+-- the state: a worker that was only cut off may still tell what the job came to, as long as nobody else has claimed it.
 local first = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
 if first[2] and tonumber(first[2]) <= now then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', now, 'LIMIT', 0, SWEEP)) do
@@ -131,14 +208,15 @@ if first[2] and tonumber(first[2]) <= now then
     if not state or not record then
       redis.call('ZREM', leases, id)
     else
-      local priority, attempts, most = parts(state)
+      local priority, attempts, most, token = parts(state)
       if redis.call('SISMEMBER', cancels, id) == 1 then
         cancelled(id, unique_of(record))
       elseif attempts >= most then
-        to_dead(id, priority, attempts, most, 'its worker did not report back within the lease', unique_of(record))
+        local why = 'its worker did not report back within the lease'
+        to_dead(id, priority, attempts, most, why, unique_of(record), token)
       else
         redis.call('ZREM', leases, id)
-        wait_again(id, priority, attempts, most, now, true)
+        wait_again(id, priority, attempts, most, now .. ':' .. token, true)
       end
     end
   end
@@ -222,7 +300,7 @@ local function admit(id, record, state)
     _, attempts, most = parts(state)
   end
   bytes = bytes + #record
-  claims[#claims + 1] = {id, priority .. ':' .. (attempts + 1) .. ':' .. most .. ':', record, attempts > 0}
+  claims[#claims + 1] = {id, priority .. ':' .. (attempts + 1) .. ':' .. most .. ':', record, state}
 end
 
 local lists, at, pops = {high, normal, low}, 1, 0
@@ -248,6 +326,7 @@ if #claims > 0 then
     new_states[2 * i - 1], new_states[2 * i] = id, state
     new_leases[2 * i - 1], new_leases[2 * i] = until_then, id
     local why = ''
+    -- Without a state it was never claimed. An attempt that was given back is not counted, and left its reason all the same.
     if claim[4] then why = redis.call('HGET', errors, id) or '' end
     claimed[4 * i - 3], claimed[4 * i - 2], claimed[4 * i - 1], claimed[4 * i] = id, state, claim[3], why
   end
@@ -267,6 +346,9 @@ if flags == 0 and not exhausted and (#claims == asked or pops == POPS or bytes >
     ring()
   end
 end
+
+-- It may claim more, and only ids that stand for nothing, or large jobs, were in the way: it comes again at once.
+if not exhausted and #claims < want and flags < 8 and redis.call('EXISTS', high, normal, low) > 0 then flags = flags + 8 end
 
 -- Nobody has to come back for a token while nothing waits: what is enqueued rings.
 if limited_for >= 0 and redis.call('EXISTS', high, normal, low) == 0 then limited_for = -1 end

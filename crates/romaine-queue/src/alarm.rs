@@ -9,7 +9,8 @@ use crate::status::Status;
 /// From when on a queue is in trouble. `None` switches an alert off.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Thresholds {
-    /// Work waits, and none was finished or started for so long, and the queue is not paused. Default 15 s. This is the
+    /// Work waits, and none was finished or started for so long, and the queue is not paused. What is given back was not
+    /// started. Default 15 s. This is the
     /// alert that a consumer which hangs for ever cannot keep quiet. Where jobs take longer and all workers can be busy
     /// with them, choose more than the longest of them takes.
     pub no_progress: Option<Duration>,
@@ -112,6 +113,7 @@ pub struct Alarm {
     active: BTreeSet<Trouble>,
     /// When work was last seen to be started or finished, or to be absent.
     moved_at: Option<Instant>,
+    /// The most jobs that were ever started and not given back, and all that came to something, when it last moved.
     moved: (u64, u64),
     dead_before: Option<u64>,
     expired: Option<(Instant, u64)>,
@@ -190,9 +192,11 @@ impl Alarm {
     fn look_at_progress(&mut self, status: &Status, now: Instant, found: &mut BTreeMap<Trouble, String>) {
         let totals = &status.totals;
         let ended = totals.done + totals.dead + totals.cancelled + totals.expired + totals.superseded + totals.purged;
-        let moved = (totals.claimed, ended + totals.retried);
-        if status.waiting == 0 || status.paused.is_some() || moved != self.moved || self.moved_at.is_none() {
-            self.moved = moved;
+        // What is in hand at this moment may be given back: it has started only if more have than ever before.
+        let (started, ended) = (totals.claimed.saturating_sub(totals.given_back), ended + totals.retried);
+        let has_moved = started > self.moved.0 || ended != self.moved.1;
+        if status.waiting == 0 || status.paused.is_some() || has_moved || self.moved_at.is_none() {
+            self.moved = (started, ended);
             self.moved_at = Some(now);
         }
         let still = self.moved_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
@@ -274,6 +278,22 @@ mod tests {
         assert!(alerts[0].to_string().contains("2000 jobs are waiting"), "{}", alerts[0]);
         assert!(alarm.seen(&backlog(2_500, 5), at(20)).is_empty());
         assert_eq!(names(&alarm.seen(&backlog(2_500, 6), at(25))), [("no_progress", true)]);
+    }
+
+    #[test]
+    fn jobs_that_are_claimed_and_given_back_are_no_progress() {
+        let start = crate::clock::now();
+        let mut alarm = Alarm::new("push", Thresholds::default());
+        let mut seen = |second: u64, claimed: u64, given_back: u64| {
+            let mut status = backlog(10, 5);
+            (status.totals.claimed, status.totals.given_back) = (claimed, given_back);
+            names(&alarm.seen(&status, start + Duration::from_secs(second)))
+        };
+        // One is in hand at some of the looks.
+        assert!(seen(0, 6, 0).is_empty() && seen(5, 10, 5).is_empty() && seen(10, 21, 15).is_empty());
+        assert_eq!(seen(15, 30, 25), [("no_progress", false)]);
+        assert!(seen(20, 41, 35).is_empty());
+        assert_eq!(seen(25, 52, 45), [("no_progress", true)], "one that was not given back");
     }
 
     #[test]

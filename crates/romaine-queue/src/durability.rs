@@ -23,7 +23,8 @@ pub enum Durability {
     Fsynced {
         /// How many replicas; 0 for the primary alone.
         replicas: u32,
-        /// How long they have for it.
+        /// How long they have for it: three seconds at least, or with `appendfsync everysec` it would never be enough. A
+        /// replica fsyncs once a second, and says so once a second.
         timeout: Duration,
     },
 }

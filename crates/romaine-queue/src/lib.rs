@@ -91,4 +91,6 @@ pub use status::{Consumer, Status, Totals};
 pub use watch::{Notifier, Watch, WatchBuilder};
 #[cfg(feature = "webhook")]
 pub use webhook::Webhook;
-pub use worker::{Done, Failure, Handler, Interruption, Job, Router, Token, Worker, WorkerBuilder, WorkerStats};
+pub use worker::{
+    Done, Failure, Handler, Interruption, Job, LostLease, Router, Token, Worker, WorkerBuilder, WorkerStats,
+};

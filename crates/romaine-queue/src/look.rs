@@ -69,16 +69,18 @@ pub struct JobInfo {
     pub error: Option<String>,
     /// What it is about.
     pub payload: Bytes,
+    /// The state that its lease wrote, while the end of that lease is all that happened to it.
+    pub(crate) lease: Option<String>,
 }
 
 impl JobInfo {
-    /// From the time and groups of id, state, score, error, record.
+    /// From the time and groups of id, state, score, error, record. One that this version cannot read hides no other.
     pub(crate) fn decode_all(answer: &[Bytes]) -> Option<Vec<Self>> {
         let (jobs, rest) = answer.get(1..)?.as_chunks::<5>();
         if !rest.is_empty() {
             return None;
         }
-        jobs.iter().map(Self::decode).collect()
+        Some(jobs.iter().filter_map(Self::decode).collect())
     }
 
     fn decode([id, state, score, error, record]: &[Bytes; 5]) -> Option<Self> {
@@ -110,8 +112,21 @@ impl JobInfo {
             generation: record.generation,
             error: some(text(error)),
             payload: record.payload,
+            lease: lease_of(&state_text),
         })
     }
+}
+
+/// The state of the lease that a job has, or left behind when it ran out.
+fn lease_of(state: &str) -> Option<String> {
+    let (at, _) = state.match_indices(':').nth(2)?;
+    let (before, mark) = state.split_at(at + 1);
+    let token = match mark.as_bytes().first()? {
+        b'w' => mark.split_once(':')?.1,
+        b'x' => mark.get(1..)?,
+        _ => mark,
+    };
+    if token.contains('-') { Some(format!("{before}{token}")) } else { None }
 }
 
 impl std::fmt::Debug for JobInfo {
@@ -125,5 +140,21 @@ impl std::fmt::Debug for JobInfo {
             .field("consumer", &self.consumer)
             .field("payload_bytes", &self.payload.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_known_by_its_state_until_something_else_happens_to_its_job() {
+        let lease = Some("1:2:5:42-ab0f:web-1:a".to_owned());
+        for state in ["1:2:5:42-ab0f:web-1:a", "1:2:5:x42-ab0f:web-1:a", "1:2:5:w1700:42-ab0f:web-1:a"] {
+            assert_eq!(lease_of(state), lease, "{state}");
+        }
+        for state in ["", "1:2:5:x", "1:2:5:d", "1:2:5:w1700", "1:2"] {
+            assert_eq!(lease_of(state), None, "{state}");
+        }
     }
 }

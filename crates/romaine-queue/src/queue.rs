@@ -132,7 +132,8 @@ impl Queue {
         Status::decode(self.name(), &answer).ok_or_else(|| Error::answer("status"))
     }
 
-    /// Up to 100 jobs at a place, from the `from`-th on, those that come first first.
+    /// Up to 100 jobs at a place, from the `from`-th on, those that come first first. Jobs whose records this version cannot
+    /// read are passed over.
     ///
     /// # Errors
     /// As [`status`](Self::status).
@@ -157,7 +158,8 @@ impl Queue {
         let answer: Vec<Bytes> =
             scripts::PEEK.run_again(&self.client, &self.keys, |command| command.arg("id").arg(id)).await?;
         let mut found = JobInfo::decode_all(&answer).ok_or_else(|| Error::answer("peek"))?;
-        Ok(found.pop())
+        // One that is there and cannot be read is not one that is finished.
+        if found.is_empty() && answer.len() > 1 { Err(Error::answer("peek")) } else { Ok(found.pop()) }
     }
 
     /// Cancels jobs by their ids; answers for each.

@@ -84,11 +84,13 @@ pub struct Totals {
     pub dropped: u64,
     /// Dead letters put back.
     pub revived: u64,
+    /// Dead letters that were done after all: their workers had been cut off, and could tell it before anybody put them back.
+    pub redeemed: u64,
     /// Leases that ran out: the workers died or were cut off.
     pub expired_leases: u64,
-    /// Reports refused because the job was not the worker's any more.
+    /// Reports refused because the job was another's by then, or nobody's.
     pub fenced: u64,
-    /// Jobs given back unharmed at shutdown.
+    /// Jobs given back with their attempt: at a shutdown, or by their handlers.
     pub given_back: u64,
     /// Jobs cancelled.
     pub cancelled: u64,
@@ -144,6 +146,7 @@ impl Status {
                 dead: total("dead"),
                 dropped: total("dropped"),
                 revived: total("revived"),
+                redeemed: total("redeemed"),
                 expired_leases: total("expired_leases"),
                 fenced: total("fenced"),
                 given_back: total("given_back"),

@@ -75,6 +75,45 @@ async fn a_turn_that_leaves_work_behind_passes_the_bell_on() {
 }
 
 #[tokio::test]
+async fn a_turn_that_met_only_ids_of_cancelled_jobs_comes_again_at_once_whatever_the_limits() {
+    for (limit, flag) in [(["cap", "1"], 4), (["rate", "1"], 2)] {
+        let bench = Bench::new().await;
+        bench.run(&scripts::CHANGE_SETTINGS, &words(&limit)).await;
+        let ids: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        bench.enqueue(ids.iter().map(|id| job(id)).collect()).await;
+        let cancelled: Vec<&str> = ids.iter().map(String::as_str).collect();
+        bench.run(&scripts::CANCEL, &words(&cancelled)).await;
+        bench.enqueue(vec![job("wanted"), job("next")]).await;
+        let mut turns = 0;
+        let turned = loop {
+            let turned = bench.turn(Turn::default()).await;
+            turns += 1;
+            if !turned.claims.is_empty() {
+                break turned;
+            }
+            assert_eq!(turned.flags, 8 + flag, "in turn {turns}, {limit:?}");
+        };
+        assert!(turns > 2 && turned.claims[0].0 == "wanted", "{limit:?}");
+        // As many as it may: nobody comes again for what waits.
+        assert_eq!(turned.flags, flag, "{limit:?}");
+        assert_eq!(bench.turn(Turn::default()).await.flags, flag, "{limit:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_is_put_back_tells_its_next_attempt_why_it_died() {
+    let bench = Bench::new().await;
+    bench.enqueue(vec![job("a")]).await;
+    let claim = bench.turn(Turn::default()).await.claims.remove(0);
+    bench.turn(Turn { reports: &[("X", "a", &claim.1, "", 0)], ..Turn::default() }).await;
+    bench.run(&scripts::REVIVE, &words(&["0", "a"])).await;
+    assert_eq!(bench.text(&["HVALS", bench.key(Key::Errors)]).await, ["because"]);
+    let claim = bench.turn(Turn::default()).await.claims.remove(0);
+    bench.turn(Turn { reports: &[("A", "a", &claim.1, "", 0)], ..Turn::default() }).await;
+    assert_eq!(bench.number(&["EXISTS", bench.key(Key::Errors)]).await, 0);
+}
+
+#[tokio::test]
 async fn a_rate_limit_says_when_to_come_back() {
     let mut bench = Bench::new().await;
     bench.run(&scripts::CHANGE_SETTINGS, &words(&["rate", "10", "burst", "2"])).await;

@@ -1,6 +1,7 @@
 //! The scripts alone, on a real server, with a clock that the tests set.
 
 mod alone;
+mod late;
 mod random;
 mod reference;
 mod whole;

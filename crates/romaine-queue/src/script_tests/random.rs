@@ -57,6 +57,15 @@ async fn a_rule_taken_out_of_a_real_script_is_noticed() {
         ("if redis.call('HGET', states, id) ~= state then", "if not redis.call('HGET', states, id) then"),
         ("if found[i] == ARGV[13 + 2 * i] then", "if found[i] then"),
         ("or redis.call('HEXISTS', jobs, id) == 1 then return 1", "then return 1"),
+        ("if found == before .. 'x' .. token then", "if where(found) == DEAD then"),
+        ("if since and found == before .. 'w' .. since .. ':' .. token then", "if since then"),
+        ("if found == before .. 'x' .. token then return DEAD end", ""),
+        ("if since and found == before .. 'w' .. since .. ':' .. token then return WAITS end", ""),
+        ("if place == WAITS then count('ghosts', 1) end", ""),
+        (
+            "again(id, priority, attempts - 1, most, tonumber(a), true)",
+            "again(id, priority, attempts, most, tonumber(a), true)",
+        ),
         ("if left[id] then return 1 end", ""),
         ("elseif attempts >= most then", "elseif attempts > most then"),
         ("local attempts = 0\n", "local attempts = 1\n"),
@@ -151,7 +160,7 @@ impl Course {
         }
         let place = Place::Waiting(None);
         let (priority, most) = (usize::from(priority), u32::from(most));
-        (job, due, Job { priority, attempts: 0, most, unique, generation, expires, place })
+        (job, due, Job { priority, attempts: 0, most, unique, generation, expires, place, left: None })
     }
 
     /// Reports of claims new and old, duplicates among them, then a claim.
@@ -174,7 +183,7 @@ impl Course {
                 0..=2 => reports.push(("A", id, state, unique, 0)),
                 3 => reports.push(("R", id, state, unique, [0, 300][self.random.usize(0..2)])),
                 4 => reports.push(("X", id, state, unique, 0)),
-                _ => reports.push(("G", id, state, unique, 0)),
+                _ => reports.push(("G", id, state, unique, [0, 300][self.random.usize(0..2)])),
             }
         }
         let mut lost = Vec::new();
@@ -200,7 +209,10 @@ impl Course {
             .collect();
         let turned =
             self.bench.turn(Turn { nonce: &nonce, want, acks: &acks, reports: &reports, ..Turn::default() }).await;
-        assert_eq!(turned.lost, lost, "Q2: exactly the reports of leases that are over are refused");
+        assert_eq!(
+            turned.lost, lost,
+            "Q2: exactly the reports are refused whose job another had since, or nobody any more"
+        );
         assert!(!self.reference.paused || turned.claims.is_empty(), "Q9: nothing is claimed while paused");
         assert!(turned.claims.len() <= allowed, "the cap");
         for (id, state) in &turned.claims {

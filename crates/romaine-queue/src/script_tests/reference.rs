@@ -26,9 +26,16 @@ pub(crate) struct Job {
     /// 0: never.
     pub(crate) expires: i64,
     pub(crate) place: Place,
+    /// The state of the lease that ran out, until somebody else has the job or it is put back.
+    pub(crate) left: Option<String>,
 }
 
 impl Job {
+    /// The token of that lease, as it is written behind a mark.
+    fn token(&self) -> Option<&str> {
+        self.left.as_deref()?.splitn(4, ':').nth(3)
+    }
+
     fn state(&self, mark: &str) -> String {
         format!("{}:{}:{}:{mark}", self.priority, self.attempts, self.most)
     }
@@ -131,7 +138,7 @@ impl Reference {
     pub(crate) fn report(&mut self, op: &str, id: &str, state: &str, delay: i64) -> bool {
         let Some(job) = self.jobs.get(id).cloned() else { return false };
         if !matches!(&job.place, Place::Leased { state: current, .. } if current == state) {
-            return false;
+            return job.left.as_deref() == Some(state) && self.late(op, id, &job.place, delay);
         }
         match op {
             "A" => {
@@ -148,14 +155,67 @@ impl Reference {
             "R" if job.attempts < job.most => self.wait_again(id, self.now, false),
             "R" | "X" => self.bury(id),
             _ => {
+                let due = self.now + delay;
                 if let Some(job) = self.jobs.get_mut(id) {
                     job.attempts -= 1;
+                    job.place = Place::Delayed(due);
                 }
                 *self.starts.entry(id.to_owned()).or_default() -= 1;
-                self.wait_again(id, self.now, true);
+                if delay == 0 {
+                    self.wait_again(id, self.now, true);
+                }
             }
         }
         true
+    }
+
+    /// A report after the lease, while nobody else has had the job.
+    fn late(&mut self, op: &str, id: &str, place: &Place, delay: i64) -> bool {
+        match (op, place) {
+            ("A", _) => {
+                *self.acks.entry(id.to_owned()).or_default() += 1;
+                self.finish(id);
+            }
+            ("X", Place::Waiting(_)) => {
+                self.bury(id);
+                self.leave(id, None);
+            }
+            // It is dead already; the reason is all that changes.
+            ("X" | "R", Place::Dead(_)) => {}
+            ("G", Place::Waiting(_)) => self.uncount(id),
+            ("G", Place::Dead(_)) => {
+                let unique = self.jobs[id].unique.clone();
+                if !unique.is_empty() {
+                    if self.unique.contains_key(&unique) {
+                        return false;
+                    }
+                    self.unique.insert(unique, id.to_owned());
+                }
+                self.uncount(id);
+                if delay == 0 {
+                    self.wait_again(id, self.now, true);
+                } else if let Some(job) = self.jobs.get_mut(id) {
+                    job.place = Place::Delayed(self.now + delay);
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// The attempt of a lease that ran out was given back.
+    fn uncount(&mut self, id: &str) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.attempts -= 1;
+            job.left = None;
+        }
+        *self.starts.entry(id.to_owned()).or_default() -= 1;
+    }
+
+    fn leave(&mut self, id: &str, state: Option<String>) {
+        if let Some(job) = self.jobs.get_mut(id) {
+            job.left = state;
+        }
     }
 
     /// Expired leases, then due jobs, each in the order of their times.
@@ -172,6 +232,7 @@ impl Reference {
         due.sort();
         for (_, id) in over {
             let job = &self.jobs[&id];
+            let left = if let Place::Leased { state, .. } = &job.place { Some(state.clone()) } else { None };
             if self.cancels.contains(&id) {
                 self.finish(&id);
             } else if job.attempts >= job.most {
@@ -179,6 +240,7 @@ impl Reference {
             } else {
                 self.wait_again(&id, self.now, true);
             }
+            self.leave(&id, left);
         }
         for (at, id) in due {
             self.wait_again(&id, at, false);
@@ -230,6 +292,7 @@ impl Reference {
         job.attempts += 1;
         assert!(state.starts_with(&job.state("")), "{state}");
         job.place = Place::Leased { until, state: state.to_owned() };
+        job.left = None;
     }
 
     /// What the heartbeat answers.
@@ -275,6 +338,7 @@ impl Reference {
         self.starts.remove(id);
         if let Some(job) = self.jobs.get_mut(id) {
             job.attempts = 0;
+            job.left = None;
         }
         self.wait_again(id, now, false);
         true
@@ -285,9 +349,12 @@ impl Reference {
         let state = |(id, job): (&String, &Job)| {
             let state = match &job.place {
                 Place::Waiting(None) => return None,
-                Place::Waiting(Some(since)) => job.state(&format!("w{since}")),
+                Place::Waiting(Some(since)) => match job.token() {
+                    Some(token) => job.state(&format!("w{since}:{token}")),
+                    None => job.state(&format!("w{since}")),
+                },
                 Place::Delayed(_) => job.state("d"),
-                Place::Dead(_) => job.state("x"),
+                Place::Dead(_) => job.state(&format!("x{}", job.token().unwrap_or_default())),
                 Place::Leased { state, .. } => state.clone(),
             };
             Some((id.clone(), state))

@@ -196,7 +196,7 @@ impl Course {
                 let mut arguments =
                     words(&["c", "n", "1000", "2", "1000", "100", "3600000", "100000", "5", "60000", "100", "0"]);
                 arguments.extend(words(&["1", &claimed, &state]));
-                for op in ["R", "X", "S", "G"] {
+                for op in ["R", "X", "S", "G", "H"] {
                     if self.random.bool()
                         && let Some((id, state)) = self.random.choice(self.claims.clone())
                     {

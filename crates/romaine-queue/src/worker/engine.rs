@@ -23,6 +23,7 @@ use crate::retry::{Fate, Pauses, fate};
 use crate::worker::handler::{AnyHandler, Done, Failure};
 use crate::worker::ledger::{Ledger, Patience};
 use crate::worker::rate::Bucket;
+use crate::worker::refusals::Refusals;
 use crate::worker::running::Beat;
 use crate::worker::settings::Settings;
 use crate::worker::stats::{Stats, add};
@@ -88,6 +89,7 @@ pub(crate) struct Engine {
     pub(crate) quiet_until: Option<Instant>,
     pub(crate) pauses: Pauses,
     pub(crate) bucket: Option<Bucket>,
+    pub(crate) refusals: Refusals,
     pub(crate) phase: Phase,
 }
 
@@ -128,6 +130,7 @@ impl Engine {
             last_turn: now,
             quiet_until: None,
             pauses: Pauses::new(),
+            refusals: Refusals::default(),
             phase: Phase::Working,
         }
     }
@@ -160,7 +163,11 @@ impl Engine {
     }
 
     pub(crate) fn patience(&self) -> Patience {
-        Patience { margin: self.settings.fence_margin(), grace: self.settings.cancel_grace }
+        Patience {
+            margin: self.settings.fence_margin(),
+            grace: self.settings.cancel_grace,
+            lost_lease: self.settings.lost_lease,
+        }
     }
 
     pub(crate) fn is_quiet(&self, now: Instant) -> bool {
@@ -172,7 +179,7 @@ impl Engine {
         if self.phase != Phase::Working || self.orders.borrow().paused {
             return 0;
         }
-        self.settings.concurrency.saturating_sub(self.ledger.len())
+        self.refusals.room(self.settings.concurrency).saturating_sub(self.ledger.len())
     }
 
     fn look_around(&mut self, now: Instant) {
@@ -185,6 +192,8 @@ impl Engine {
                 "leases could not be renewed in time; their jobs are stopped"
             );
         }
+        // What waits meanwhile rang for others.
+        self.hungry |= self.refusals.look(now);
         if self.due_at.is_some_and(|at| now >= at) {
             self.due_at = None;
             self.hungry = true;
@@ -216,7 +225,17 @@ impl Engine {
         let rate = self.bucket.as_ref().filter(|_| self.hungry && self.turn.is_none()).map(Bucket::next_at);
         let rate = rate.filter(|at| *at > clock::now());
         let tidy = if self.tidying.is_some() { None } else { Some(self.tidy_at) };
-        [self.ledger.look_at(), self.due_at, self.quiet_until, leaving, beat, rate, tidy].into_iter().flatten().min()
+        let rest = self.refusals.resting().map(|until| until.min(self.sign_of_life_at()));
+        let rest = rest.filter(|_| self.phase == Phase::Working && self.turn.is_none() && self.quiet_until.is_none());
+        [self.ledger.look_at(), self.due_at, self.quiet_until, leaving, beat, rate, tidy, rest]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// When a worker that rests is heard of all the same: it has promised to be.
+    pub(crate) fn sign_of_life_at(&self) -> Instant {
+        self.last_turn + self.settings.block
     }
 
     fn start_bell(&mut self, now: Instant) {

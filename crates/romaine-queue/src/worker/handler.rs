@@ -99,6 +99,8 @@ pub(crate) enum Then {
     Backoff,
     After(Duration),
     Never,
+    /// The attempt does not count.
+    GiveBack(Option<Duration>),
 }
 
 impl Failure {
@@ -118,6 +120,23 @@ impl Failure {
     #[must_use]
     pub fn dead(why: impl Into<String>) -> Self {
         Self::new(why.into(), Then::Never)
+    }
+
+    /// Not by this worker, or not now: the job is given back, and this attempt is not counted. Another worker may have it a
+    /// second later at the latest. A worker that gives back as many in a row as it runs at a time claims nothing for its
+    /// back-off, which grows until a job ends otherwise: what is wrong is wrong with the worker, and it neither spins nor
+    /// takes from others what they could do. `why` is kept with the job, as always.
+    ///
+    /// Nothing ends a job that is given back for ever: it is for what is wrong with the worker, not with the job.
+    #[must_use]
+    pub fn give_back(why: impl Into<String>) -> Self {
+        Self::new(why.into(), Then::GiveBack(None))
+    }
+
+    /// The same, but the job may be claimed again only after this time: 100 ms at least.
+    #[must_use]
+    pub fn give_back_for(delay: Duration, why: impl Into<String>) -> Self {
+        Self::new(why.into(), Then::GiveBack(Some(delay)))
     }
 
     fn new(mut why: String, then: Then) -> Self {

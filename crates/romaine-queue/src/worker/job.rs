@@ -161,7 +161,7 @@ impl Job {
         self.inner.enqueued_ms
     }
 
-    /// Why the attempt before this one failed.
+    /// Why the attempt before this one failed; of a dead letter that was put back, why it died.
     #[must_use]
     pub fn last_error(&self) -> Option<&str> {
         self.inner.last_error.as_deref()

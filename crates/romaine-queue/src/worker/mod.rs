@@ -5,6 +5,7 @@ mod handler;
 mod job;
 mod ledger;
 mod rate;
+mod refusals;
 mod router;
 mod running;
 mod settings;
@@ -23,13 +24,16 @@ use tokio::task::JoinSet;
 pub use handler::{Done, Failure, Handler};
 pub use job::{Interruption, Job, Token};
 pub use router::Router;
+pub use settings::LostLease;
 pub use stats::WorkerStats;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::look::JobInfo;
 use crate::producer::nonce;
 use crate::queue::Queue;
 use engine::{Engine, Orders};
 use handler::AnyHandler;
+use running::Untold;
 use settings::Settings;
 use stats::Stats;
 
@@ -39,11 +43,17 @@ pub struct WorkerBuilder {
     queue: Queue,
     handler: Arc<dyn AnyHandler>,
     settings: Settings,
+    untold: Vec<Untold>,
 }
 
 impl WorkerBuilder {
     pub(crate) fn new(queue: Queue, handler: impl Handler) -> Self {
-        Self { queue, handler: Arc::new(handler), settings: Settings::new(format!("worker-{}", nonce())) }
+        Self {
+            queue,
+            handler: Arc::new(handler),
+            settings: Settings::new(format!("worker-{}", nonce())),
+            untold: Vec::new(),
+        }
     }
 
     /// Its name in [`Status::consumers`](crate::Status): 1 to 100 printable ASCII characters. Default: a new one. Two
@@ -77,6 +87,12 @@ impl WorkerBuilder {
     /// How often leases are renewed and cancellations noticed. Default 5 s; at most a third of the lease.
     pub const fn heartbeat(mut self, interval: Duration) -> Self {
         self.settings.heartbeat = interval;
+        self
+    }
+
+    /// What becomes of a running job whose lease could not be renewed in time. Default: it is stopped.
+    pub const fn lost_lease(mut self, what: LostLease) -> Self {
+        self.settings.lost_lease = what;
         self
     }
 
@@ -141,6 +157,20 @@ impl WorkerBuilder {
         self
     }
 
+    /// What became of a job whose worker died before it could tell, as its application remembers it: told with the first
+    /// turn, and as often as it takes. It counts under the rule for every outcome: if nobody else has claimed the job since
+    /// `job` was [seen](Queue::peek). A job without a lease is passed over.
+    pub fn report(mut self, job: &JobInfo, outcome: std::result::Result<Done, Failure>) -> Self {
+        self.untold.extend(job.lease.clone().map(|state| Untold {
+            id: job.id.clone(),
+            state,
+            unique: job.unique.clone().unwrap_or_default(),
+            attempt: job.attempts,
+            outcome,
+        }));
+        self
+    }
+
     /// Starts it.
     ///
     /// # Errors
@@ -155,6 +185,7 @@ impl WorkerBuilder {
         let name = self.settings.name.clone();
         let queue = self.queue.name().to_owned();
         let mut engine = Engine::new(self.queue, self.settings, self.handler, stats.clone(), followed);
+        engine.tell(self.untold);
         let mut task = JoinSet::new();
         let (who, whose) = (name.clone(), queue.clone());
         task.spawn(async move {

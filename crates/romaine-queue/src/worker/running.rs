@@ -27,14 +27,37 @@ const BARREN_PASSES: usize = 2;
 /// A heartbeat that came back.
 pub(crate) struct Beat {
     asked_at: Instant,
-    pulses: romaine::Result<Vec<(Id, Pulse)>>,
+    /// By task and token: a job that runs on may have another by now.
+    pulses: romaine::Result<Vec<(Id, String, Pulse)>>,
+}
+
+/// What became of a job of a worker that is no more.
+pub(crate) struct Untold {
+    pub(crate) id: String,
+    pub(crate) state: String,
+    pub(crate) unique: String,
+    pub(crate) attempt: u32,
+    pub(crate) outcome: std::result::Result<Done, Failure>,
 }
 
 impl Engine {
+    /// To be told with the first turn.
+    pub(crate) fn tell(&mut self, untold: Vec<Untold>) {
+        for Untold { id, state, unique, attempt, outcome } in untold {
+            let end = match outcome {
+                Ok(done) => self.finished(done),
+                Err(failure) => self.failed(failure, attempt),
+            };
+            self.reports.push(Report { id, state, unique, has_error: true, end });
+        }
+        // What another could not do says nothing of this one.
+        self.refusals.over();
+    }
+
     pub(crate) fn start_job(&mut self, claim: Claim, asked_at: Instant) {
         let stop = Stop::default();
         let (id, state, unique) = (claim.id.clone(), claim.state.clone(), claim.record.unique.clone());
-        let (attempt, has_error) = (claim.attempt, claim.last_error.is_some());
+        let (attempt, has_error, enqueued_ms) = (claim.attempt, claim.last_error.is_some(), claim.record.enqueued_ms);
         let job = Job::new(claim, stop.clone());
         let (handler, limit) = (self.handler.clone(), self.settings.timeout);
         // The handler is called inside the task: a panic before its first await is contained as well.
@@ -49,7 +72,8 @@ impl Engine {
         });
         self.stats.running.fetch_add(1, Ordering::Relaxed);
         let lease_until = asked_at + self.settings.lease;
-        let held = Held { id, state, unique, attempt, has_error, lease_until, stop, task, drop_at: None };
+        let (lost, drop_at) = (false, None);
+        let held = Held { id, enqueued_ms, state, unique, attempt, has_error, lease_until, lost, stop, task, drop_at };
         if self.ledger.is_empty() {
             self.beat_at = asked_at + self.settings.heartbeat;
         }
@@ -87,9 +111,11 @@ impl Engine {
         let Some(held) = self.ledger.take(task) else { return };
         let end = match (outcome, held.stop.why()) {
             (Some(Ok(done)), _) => self.finished(done),
+            // That it is of no use is as true at the end of a shutdown as before.
+            (Some(Err(failure)), _) if failure.then == Then::Never => self.failed(failure, held.attempt),
             (None | Some(Err(_)), Some(Interruption::Shutdown)) => {
                 add(&self.stats.given_back, 1);
-                End::GivenBack
+                End::unharmed()
             }
             (Some(Err(failure)), _) => self.failed(failure, held.attempt),
             // Dropped: another worker has it, or gets it when the lease is over.
@@ -102,7 +128,8 @@ impl Engine {
         self.reports.push(Report { id, state, unique, has_error, end });
     }
 
-    fn finished(&self, done: Done) -> End {
+    fn finished(&mut self, done: Done) -> End {
+        self.refusals.over();
         let size = done.result.as_ref().map_or(0, Bytes::len);
         if size > self.settings.result_max {
             add(&self.stats.dead, 1);
@@ -114,7 +141,16 @@ impl Engine {
     }
 
     fn failed(&mut self, failure: Failure, attempt: u32) -> End {
+        if !matches!(failure.then, Then::GiveBack(_)) {
+            self.refusals.over();
+        }
         let after = match failure.then {
+            Then::GiveBack(asked) => {
+                let (most, backoff) = (self.settings.concurrency, &self.settings.backoff);
+                let after = self.refusals.refused(most, asked, backoff, &mut self.random, clock::now());
+                add(&self.stats.given_back, 1);
+                return End::GivenBack { after, why: failure.why };
+            }
             Then::Never => {
                 add(&self.stats.dead, 1);
                 return End::Dead(failure.why);
@@ -150,13 +186,13 @@ impl Engine {
                     Ok(Err(error)) => return Beat { asked_at: now, pulses: Err(error) },
                     Err(_late) => return Beat { asked_at: now, pulses: Ok(all) },
                 };
-                all.extend(some.iter().zip(pulses).map(|((task, ..), pulse)| {
+                all.extend(some.iter().zip(pulses).map(|((task, _, state), pulse)| {
                     let pulse = match pulse {
                         1 => Pulse::Renewed,
                         2 => Pulse::CancelRequested,
                         _ => Pulse::Lost,
                     };
-                    (*task, pulse)
+                    (*task, state.clone(), pulse)
                 }));
             }
             Beat { asked_at: now, pulses: Ok(all) }
@@ -168,13 +204,13 @@ impl Engine {
         let error = match beat.pulses {
             Ok(pulses) => {
                 self.beat_at = beat.asked_at + self.settings.heartbeat;
-                for (task, pulse) in pulses {
+                for (task, state, pulse) in pulses {
                     match pulse {
                         Pulse::Renewed => {}
                         Pulse::Lost => add(&self.stats.lease_lost, 1),
                         Pulse::CancelRequested => add(&self.stats.cancelled, 1),
                     }
-                    self.ledger.beat(task, pulse, beat.asked_at, lease, patience);
+                    self.ledger.beat(task, &state, pulse, beat.asked_at, lease, patience);
                 }
                 return Ok(());
             }

@@ -6,6 +6,17 @@ use romaine::Backoff;
 
 use crate::error::{Error, Result};
 
+/// What becomes of a running job whose lease could not be renewed in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LostLease {
+    /// It is stopped before its lease ends, so that no two workers run it at a time.
+    #[default]
+    Stops,
+    /// It runs on. What it comes to counts unless another worker claimed the job since, or somebody put it back or
+    /// cancelled it. For a queue that one worker serves, or for jobs that may run twice at a time.
+    RunsOn,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) name: String,
@@ -14,6 +25,7 @@ pub(crate) struct Settings {
     pub(crate) rate: Option<(f64, u32)>,
     pub(crate) lease: Duration,
     pub(crate) heartbeat: Duration,
+    pub(crate) lost_lease: LostLease,
     pub(crate) block: Duration,
     pub(crate) timeout: Option<Duration>,
     pub(crate) cancel_grace: Duration,
@@ -38,6 +50,7 @@ impl Settings {
             rate: None,
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(5),
+            lost_lease: LostLease::Stops,
             block: Duration::from_secs(25),
             timeout: None,
             cancel_grace: Duration::from_secs(5),

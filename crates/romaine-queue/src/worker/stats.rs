@@ -19,13 +19,13 @@ pub struct WorkerStats {
     pub dead: u64,
     /// Handlers that panicked; contained, and counted as failed too.
     pub panicked: u64,
-    /// Reports that came too late: another worker had the job by then.
+    /// Reports that came too late: another worker had the job by then, or it was put back or cancelled.
     pub fenced: u64,
-    /// Jobs told to stop because their lease could not be renewed in time.
+    /// Jobs whose lease could not be renewed in time; told to stop, unless they run on.
     pub lease_lost: u64,
     /// Jobs told to stop because they were cancelled.
     pub cancelled: u64,
-    /// Jobs given back at shutdown.
+    /// Jobs given back with their attempt: at shutdown, or by their handler.
     pub given_back: u64,
     /// Jobs found again after the answer that brought them was lost.
     pub recovered: u64,

@@ -27,9 +27,23 @@ pub(crate) struct Report {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum End {
     Done(Option<Bytes>),
-    Again { after: Duration, why: String },
+    Again {
+        after: Duration,
+        why: String,
+    },
     Dead(String),
-    GivenBack,
+    /// The attempt does not count. At a shutdown at once and without a reason.
+    GivenBack {
+        after: Duration,
+        why: String,
+    },
+}
+
+impl End {
+    /// The job is unharmed, and anybody may have it at once.
+    pub(crate) const fn unharmed() -> Self {
+        Self::GivenBack { after: Duration::ZERO, why: String::new() }
+    }
 }
 
 impl std::fmt::Debug for End {
@@ -38,7 +52,7 @@ impl std::fmt::Debug for End {
             Self::Done(_) => "Done",
             Self::Again { .. } => "Again",
             Self::Dead(_) => "Dead",
-            Self::GivenBack => "GivenBack",
+            Self::GivenBack { .. } => "GivenBack",
         })
     }
 }
@@ -58,6 +72,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) want: usize,
     pub(crate) held: usize,
     pub(crate) reports: &'a [Report],
+    /// Ids and tokens of jobs that run on without their leases, or that have ended and are reported with a later turn.
+    pub(crate) holds: &'a [(String, String)],
 }
 
 /// A job that was claimed.
@@ -110,17 +126,20 @@ fn arguments(command: Cmd<Value>, ask: &Ask<'_>) -> Cmd<Value> {
         .arg(ask.held)
         .arg(plain.len());
     let command = plain.iter().fold(command, |command, report| command.arg(&report.id).arg(&report.state));
-    others.iter().fold(command, |command, report| {
-        let nothing: &[u8] = b"";
+    let nothing: &[u8] = b"";
+    let command = others.iter().fold(command, |command, report| {
         let (op, a, b) = match &report.end {
             End::Done(None) => ("A", 0, nothing),
             End::Done(Some(result)) => ("S", 0, &**result),
             End::Again { after, why } => ("R", millis(*after), why.as_bytes()),
             End::Dead(why) => ("X", 0, why.as_bytes()),
-            End::GivenBack => ("G", 0, nothing),
+            End::GivenBack { after, why } => ("G", millis(*after), why.as_bytes()),
         };
         command.arg(op).arg(&report.id).arg(&report.state).arg(&report.unique).arg(a).arg(b)
-    })
+    });
+    ask.holds
+        .iter()
+        .fold(command, |command, (id, state)| command.arg("H").arg(id).arg(state).arg(nothing).arg(0).arg(nothing))
 }
 
 /// Takes a turn. Nothing is repeated here: a lost answer may have claimed jobs.

@@ -9,8 +9,10 @@ use crate::clock;
 use crate::error::Result;
 use crate::scripts;
 use crate::worker::engine::{Engine, Phase};
+use crate::worker::job::Interruption;
+use crate::worker::settings::LostLease;
 use crate::worker::stats::add;
-use crate::worker::turn::{self, Answer, Ask, End, Report};
+use crate::worker::turn::{self, Answer, Ask, Claim, End, Report};
 
 /// Reports in one turn; the rest goes with the next.
 const REPORTS: usize = 512;
@@ -41,8 +43,11 @@ impl Engine {
             return self.start_recovery(now);
         }
         let room = self.room().min(self.settings.claim_max);
+        // What has ended and is not told yet may be among what waits again: nothing is claimed before all of it is told.
+        let room = if self.reports.len() > REPORTS { 0 } else { room };
         let want = self.bucket.as_mut().map_or(room, |bucket| bucket.allows(room, now));
-        let overdue = !self.ledger.is_empty() && now >= self.last_turn + self.settings.heartbeat;
+        let overdue = (!self.ledger.is_empty() && now >= self.last_turn + self.settings.heartbeat)
+            || (self.refusals.resting().is_some() && now >= self.sign_of_life_at());
         let claims = want > 0 && self.hungry;
         let passes_on = self.pass_on && want == 0;
         if self.reports.is_empty() && !claims && !passes_on && !overdue {
@@ -59,8 +64,13 @@ impl Engine {
         let later = self.reports.split_off(self.reports.len().min(REPORTS));
         let reports = std::mem::replace(&mut self.reports, later);
         let (queue, settings, held) = (self.queue.clone(), self.settings.clone(), self.ledger.len());
+        // Nor may others get it: this turn looks for leases that ran out.
+        let mut holds: Vec<_> = self.reports.iter().map(|later| (later.id.clone(), later.state.clone())).collect();
+        if settings.lost_lease == LostLease::RunsOn {
+            holds.extend(self.ledger.renewals().into_iter().map(|(_, id, state)| (id, state)));
+        }
         self.turn = Some(Box::pin(async move {
-            let ask = Ask { settings: &settings, nonce: &nonce, want, held, reports: &reports };
+            let ask = Ask { settings: &settings, nonce: &nonce, want, held, reports: &reports, holds: &holds };
             let result = turn::take(&queue.client, &queue.keys, &ask).await;
             Turned { kind: Kind::Turn, asked_at: now, want, reports, nonces: vec![nonce], result }
         }));
@@ -116,7 +126,7 @@ impl Engine {
             self.reports.push(Report { id, state, unique: String::new(), has_error: true, end });
         }
         for claim in answer.claims {
-            if self.ledger.holds(&claim.id) && answer_is_known(self, &claim.id, &claim.state) {
+            if self.is_in_hand(&claim, asked_at) {
                 continue;
             }
             if self.phase == Phase::Working {
@@ -125,10 +135,25 @@ impl Engine {
                 // It came while we were leaving: nobody has started it.
                 add(&self.stats.given_back, 1);
                 let unique = claim.record.unique;
-                let report = Report { id: claim.id, state: claim.state, unique, has_error: true, end: End::GivenBack };
+                let report = Report { id: claim.id, state: claim.state, unique, has_error: true, end: End::unharmed() };
                 self.reports.push(report);
             }
         }
+    }
+
+    /// Whether what was claimed runs here already: under this very lease, or under one that was lost while the job runs on.
+    /// A failover that lost the claim, or somebody who puts the job back, brings it to us again; it goes on with the new
+    /// lease and is not started beside itself.
+    fn is_in_hand(&mut self, claim: &Claim, asked_at: Instant) -> bool {
+        let (lease, runs_on) = (self.settings.lease, self.settings.lost_lease == LostLease::RunsOn);
+        let Some(held) = self.ledger.held(&claim.id, claim.record.enqueued_ms) else { return false };
+        if !runs_on {
+            return held.state == claim.state && held.stop.why() != Some(Interruption::LeaseLost);
+        }
+        held.state.clone_from(&claim.state);
+        (held.attempt, held.has_error) = (claim.attempt, true);
+        (held.lease_until, held.lost) = (asked_at + lease, false);
+        true
     }
 
     /// Forgets what is old, now and then.
@@ -155,8 +180,3 @@ impl Engine {
 
 /// A consumer that was not heard of for so long is forgotten.
 const CONSUMER_AGE: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
-
-/// Whether this very lease is in hand already.
-fn answer_is_known(engine: &Engine, id: &str, state: &str) -> bool {
-    engine.ledger.renewals().iter().any(|(_, held, token)| held == id && token == state)
-}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use romaine::Client;
 use romaine_faultlab::{Direction, Fault, FaultProxy, Server, eventually};
-use romaine_queue::{Failure, Interruption, Job, NewJob, Place, Queue};
+use romaine_queue::{Done, Failure, Handler, Interruption, Job, JobResult, LostLease, NewJob, Place, Queue};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -314,5 +314,119 @@ async fn what_was_acknowledged_survives_a_killed_server_with_an_append_only_file
     assert_eq!(runs.jobs(), 800);
     let totals = queue.status().await.unwrap().totals;
     assert_eq!((totals.enqueued, totals.done, totals.dead), (800, 800, 0));
+    nothing_stays(&server, &queue).await;
+}
+
+#[tokio::test]
+async fn what_a_worker_came_to_while_it_was_cut_off_counts_if_nobody_else_had_the_job() {
+    let (server, queue) = queue().await;
+    let proxy = FaultProxy::start(server.address()).await.unwrap();
+    let (started, release) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (tell, wait) = (started.clone(), release.clone());
+    let remote = through(&proxy).await;
+    let cut = short(remote.worker(move |job: Job| {
+        let (tell, wait) = (tell.clone(), wait.clone());
+        async move {
+            tell.add_permits(1);
+            let _permit = wait.acquire().await;
+            assert_eq!(job.interrupted(), None, "it runs on");
+            Ok::<_, Failure>(Done::with("it works"))
+        }
+    }))
+    .lost_lease(LostLease::RunsOn)
+    .start()
+    .unwrap();
+    queue.producer().enqueue(NewJob::new("k", "").id("a").attempts(1)).await.unwrap();
+    let _one = started.acquire().await.unwrap();
+    proxy.set_both(Fault::Swallow);
+    // Somebody else finds that its lease has run out.
+    let other = quick(&queue, &Runs::default()).start().unwrap();
+    let dead = eventually(PATIENCE, "the dead letter", async || queue.status().await.unwrap().dead == 1);
+    dead.await.unwrap();
+    end(other).await;
+    release.add_permits(1);
+    proxy.heal().await.unwrap();
+    eventually(PATIENCE, "the result", async || {
+        queue.result("a").await.unwrap().is_some_and(|result| matches!(result, JobResult::Done(_)))
+    })
+    .await
+    .unwrap();
+    let status = queue.status().await.unwrap();
+    assert_eq!((status.dead, status.totals.done, status.totals.redeemed, status.totals.fenced), (0, 1, 1, 0));
+    end(cut).await;
+    nothing_stays(&server, &queue).await;
+}
+
+/// A handler whose jobs end when each has its permit.
+fn ends_when_released(runs: &Runs, release: &Arc<Semaphore>) -> impl Handler {
+    let (runs, release) = (runs.clone(), release.clone());
+    move |job: Job| {
+        runs.note(&job);
+        let release = release.clone();
+        async move {
+            let _permit = release.acquire().await;
+            Ok::<_, Failure>(())
+        }
+    }
+}
+
+/// As after a failover that lost the claim, while the job runs.
+#[tokio::test]
+async fn a_job_that_runs_on_and_comes_back_to_its_worker_goes_on_with_the_new_lease_and_is_not_started_again() {
+    let (server, queue) = queue().await;
+    let (runs, release) = (Runs::default(), Arc::new(Semaphore::new(0)));
+    let worker =
+        short(queue.worker(ends_when_released(&runs, &release))).lost_lease(LostLease::RunsOn).start().unwrap();
+    queue.producer().enqueue(NewJob::new("k", "").id("a")).await.unwrap();
+    runs.wait_for(1).await;
+    for command in [["HDEL", "rq:{test}:s", "a"], ["ZREM", "rq:{test}:l", "a"]] {
+        server.command(&command).await.unwrap();
+    }
+    for command in [["RPUSH", "rq:{test}:w1", "a"], ["RPUSH", "rq:{test}:b", "1"]] {
+        server.command(&command).await.unwrap();
+    }
+    eventually(PATIENCE, "the job to come back", async || worker.stats().claimed >= 2).await.unwrap();
+    // A lease that is renewed, and is not the one that was lost.
+    let lease = queue.job("a").await.unwrap().unwrap();
+    eventually(PATIENCE, "a renewal", async || {
+        queue.job("a").await.unwrap().is_some_and(|job| job.token == lease.token && job.at_ms > lease.at_ms)
+    })
+    .await
+    .unwrap();
+    release.add_permits(2);
+    until_empty(&queue).await;
+    let stats = end(worker).await;
+    assert_eq!((runs.of("a"), stats.done, stats.fenced), (1, 1, 0));
+    nothing_stays(&server, &queue).await;
+}
+
+#[tokio::test]
+async fn what_ended_in_a_long_outage_is_told_before_anything_is_claimed_however_much_it_is() {
+    let (server, queue) = queue().await;
+    let proxy = FaultProxy::start(server.address()).await.unwrap();
+    let (runs, release) = (Runs::default(), Arc::new(Semaphore::new(0)));
+    let remote = through(&proxy).await;
+    // More than one turn reports.
+    let count = 700;
+    let worker = short(remote.worker(ends_when_released(&runs, &release)))
+        .lost_lease(LostLease::RunsOn)
+        .concurrency(count)
+        .start()
+        .unwrap();
+    queue.producer().enqueue_all(jobs(count)).await.unwrap();
+    runs.wait_for(count).await;
+    proxy.set_both(Fault::Swallow);
+    let lapsed = eventually(PATIENCE, "all leases to run out", async || {
+        let status = queue.status().await.unwrap();
+        let jobs = queue.peek(Place::Leased, count - 1, 1).await.unwrap();
+        jobs.first().is_some_and(|job| job.at_ms.is_some_and(|end| end < status.time_ms))
+    });
+    lapsed.await.unwrap();
+    release.add_permits(2 * count);
+    eventually(PATIENCE, "all to end", async || worker.stats().running == 0).await.unwrap();
+    proxy.heal().await.unwrap();
+    until_empty(&queue).await;
+    let stats = end(worker).await;
+    assert_eq!((runs.jobs(), runs.most(), stats.claimed), (count, 1, 700));
     nothing_stays(&server, &queue).await;
 }

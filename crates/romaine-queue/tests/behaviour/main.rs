@@ -5,6 +5,7 @@
 mod failovers;
 mod faults;
 mod features;
+mod given_back;
 mod lab;
 mod outbox;
 mod producer;

@@ -354,6 +354,39 @@ async fn a_shutdown_lets_jobs_end_and_gives_back_what_does_not() {
 }
 
 #[tokio::test]
+async fn what_a_handler_calls_hopeless_while_its_worker_shuts_down_is_a_dead_letter_all_the_same() {
+    let (_server, queue) = queue().await;
+    let started = Arc::new(Semaphore::new(0));
+    let tell = started.clone();
+    let worker = short(queue.worker(move |job: Job| {
+        let tell = tell.clone();
+        async move {
+            tell.add_permits(1);
+            job.cancellation().cancelled().await;
+            if job.kind() == "hopeless" {
+                Err::<(), _>(Failure::dead("no use"))
+            } else {
+                Err(Failure::retry("stopped"))
+            }
+        }
+    }))
+    .cancel_grace(PATIENCE)
+    .shutdown_grace(Duration::ZERO)
+    .start()
+    .unwrap();
+    for kind in ["hopeless", "stopped"] {
+        queue.producer().enqueue(NewJob::new(kind, "").id(kind).attempts(1)).await.unwrap();
+    }
+    let _both = started.acquire_many(2).await.unwrap();
+    let stats = end(worker).await;
+    assert_eq!((stats.dead, stats.given_back), (1, 1));
+    let [hopeless, stopped] =
+        [queue.job("hopeless").await, queue.job("stopped").await].map(|job| job.unwrap().unwrap());
+    assert_eq!((hopeless.place, hopeless.error.as_deref()), (Place::Dead, Some("no use")));
+    assert_eq!((stopped.place, stopped.attempts), (Place::Waiting, 0));
+}
+
+#[tokio::test]
 async fn purging_takes_away_what_it_is_told_to_and_nothing_else() {
     let (server, queue) = queue().await;
     let jobs = (0..1_300).map(|n| NewJob::new("k", "").unique(n.to_string()));

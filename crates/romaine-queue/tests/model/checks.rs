@@ -3,7 +3,7 @@
 use stateright::{Model as _, Property};
 
 use crate::server::{Broken, Mark};
-use crate::{JOBS, MOST, Queue, State, Worker};
+use crate::{JOBS, MOST, Mutation, Queue, State, Worker};
 
 pub(crate) fn properties() -> Vec<Property<Queue>> {
     vec![
@@ -51,6 +51,12 @@ pub(crate) fn properties() -> Vec<Property<Queue>> {
         Property::always("Q10 what was accepted after a copy survives a failover", |queue: &Queue, state: &State| {
             let there = |id: usize| state.server.jobs[id].record || state.server.jobs[id].seen;
             !queue.durable || (0..JOBS).all(|id| state.answered[id] != Some(true) || there(id))
+        }),
+        Property::always("Q11 what a job came to counts while nobody else has had it since", |_, state: &State| {
+            state.broken != Some(Broken::OutcomeLost)
+        }),
+        Property::always("Q12 an attempt that is given back is not counted", |queue: &Queue, state: &State| {
+            queue.mutation == Mutation::CountsAtTheEnd || state.server.jobs.iter().all(|job| job.attempts <= job.starts)
         }),
         Property::sometimes("both jobs are done", |_, state: &State| state.server.jobs.iter().all(|job| job.acks == 1)),
     ]

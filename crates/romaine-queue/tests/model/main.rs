@@ -33,6 +33,10 @@ pub(crate) enum Mutation {
     NoPlaceCheck,
     NoSweep,
     SaysDurableTooEarly,
+    ForgetsTheTokenWithTheLease,
+    KeepsTheTokenForTheNextLease,
+    KeepsTheTokenThroughARevival,
+    CountsWhatIsGivenBack,
 }
 
 /// What happens in a scenario besides the ordinary.
@@ -50,13 +54,17 @@ pub(crate) struct Faults {
     expiries: u8,
     /// Ids of finished jobs that are forgotten, and used again.
     forgets: u8,
+    /// Attempts that a handler gives back.
+    give_backs: u8,
+    /// Dead letters that somebody puts back.
+    revivals: u8,
 }
 
 impl Faults {
     /// In the order of the constants below.
-    const fn budget(self) -> [u8; 7] {
-        let Self { lost_answers, crashes, failovers, pauses, cancels, expiries, forgets } = self;
-        [lost_answers, crashes, failovers, pauses, cancels, expiries, forgets]
+    const fn budget(self) -> [u8; 9] {
+        let Self { lost_answers, crashes, failovers, pauses, cancels, expiries, forgets, give_backs, revivals } = self;
+        [lost_answers, crashes, failovers, pauses, cancels, expiries, forgets, give_backs, revivals]
     }
 }
 
@@ -98,7 +106,7 @@ pub(crate) struct State {
     /// A bell was lost: to a ghost, or with the server. Then the end of a block has to do.
     bell_lost: bool,
     nonce: u8,
-    left: [u8; 7],
+    left: [u8; 9],
     broken: Option<Broken>,
 }
 
@@ -122,6 +130,7 @@ pub(crate) enum Action {
     Resume,
     Cancel(u8),
     Forget(u8),
+    Revive(u8),
     Copy,
     Failover,
 }
@@ -133,6 +142,8 @@ const PAUSES: usize = 3;
 const CANCELS: usize = 4;
 const EXPIRIES: usize = 5;
 const FORGETS: usize = 6;
+const GIVE_BACKS: usize = 7;
+const REVIVALS: usize = 8;
 
 impl Model for Queue {
     type State = State;
@@ -140,7 +151,7 @@ impl Model for Queue {
 
     fn init_states(&self) -> Vec<State> {
         let faults = self.faults;
-        let server = Server::new();
+        let server = Server::new(self.unique);
         vec![State {
             copy: if faults.failovers > 0 { Some(server.clone()) } else { None },
             server,
@@ -173,6 +184,9 @@ impl Model for Queue {
             if may(CANCELS) && state.server.job(id).record {
                 actions.push(Action::Cancel(id));
             }
+            if may(REVIVALS) && state.server.may_revive(id, self.unique) {
+                actions.push(Action::Revive(id));
+            }
             if may(FORGETS) && state.server.job(id).seen {
                 actions.push(Action::Forget(id));
             }
@@ -198,7 +212,10 @@ impl Model for Queue {
                 Worker::Unsure { .. } => actions.push(Action::Recover(worker)),
                 Worker::Holding { .. } => {
                     actions.push(Action::Beat(worker));
-                    for end in [End::Done, End::Again, End::Dead] {
+                    for end in [End::Done, End::Again, End::Dead, End::GivenBack] {
+                        if end == End::GivenBack && !may(GIVE_BACKS) {
+                            continue;
+                        }
                         actions.push(Action::Finish(worker, end));
                         if may(LOST_ANSWERS) {
                             actions.push(Action::FinishUnanswered(worker, end));
@@ -243,14 +260,24 @@ fn check(queue: Queue) -> impl stateright::Checker<Queue> {
 
 const PLAIN: Queue = Queue {
     mutation: Mutation::None,
-    faults: Faults { lost_answers: 0, crashes: 0, failovers: 0, pauses: 0, cancels: 0, expiries: 0, forgets: 0 },
+    faults: Faults {
+        lost_answers: 0,
+        crashes: 0,
+        failovers: 0,
+        pauses: 0,
+        cancels: 0,
+        expiries: 0,
+        forgets: 0,
+        give_backs: 0,
+        revivals: 0,
+    },
     delayed: false,
     unique: false,
     durable: false,
 };
 
 /// The scenarios: each adds faults until the states are as many as a test may take.
-fn scenarios() -> [(&'static str, Queue); 6] {
+fn scenarios() -> [(&'static str, Queue); 10] {
     let none = Faults::default();
     [
         ("answers lost, leases run out", Queue { faults: Faults { lost_answers: 1, expiries: 1, ..none }, ..PLAIN }),
@@ -261,6 +288,22 @@ fn scenarios() -> [(&'static str, Queue); 6] {
         (
             "a unique key",
             Queue { faults: Faults { lost_answers: 1, crashes: 1, cancels: 1, ..none }, unique: true, ..PLAIN },
+        ),
+        (
+            "late reports and dead letters that are put back",
+            Queue { faults: Faults { expiries: 2, revivals: 1, ..none }, ..PLAIN },
+        ),
+        (
+            "late reports of cancelled jobs with a unique key",
+            Queue { faults: Faults { expiries: 1, cancels: 1, revivals: 1, ..none }, unique: true, ..PLAIN },
+        ),
+        (
+            "attempts given back",
+            Queue { faults: Faults { lost_answers: 1, expiries: 1, give_backs: 1, ..none }, ..PLAIN },
+        ),
+        (
+            "dead letters that are given back late, with a unique key",
+            Queue { faults: Faults { expiries: 2, give_backs: 1, ..none }, unique: true, ..PLAIN },
         ),
     ]
 }
@@ -289,6 +332,10 @@ fn every_rule_is_needed_its_absence_is_found() {
         (Mutation::NoPlaceCheck, 4),
         (Mutation::NoSweep, 1),
         (Mutation::SaysDurableTooEarly, 3),
+        (Mutation::ForgetsTheTokenWithTheLease, 0),
+        (Mutation::KeepsTheTokenForTheNextLease, 0),
+        (Mutation::KeepsTheTokenThroughARevival, 6),
+        (Mutation::CountsWhatIsGivenBack, 8),
     ];
     for (mutation, scenario) in mutations {
         let (name, queue) = scenarios()[scenario];

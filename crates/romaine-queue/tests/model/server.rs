@@ -32,13 +32,26 @@ pub(crate) struct Job {
     /// Its id is remembered as finished.
     pub(crate) seen: bool,
     pub(crate) cancel: bool,
-    /// For the checks: effective acknowledgements and starts.
+    /// The token of the lease that ran out, while it stands in the state.
+    pub(crate) left: Option<Token>,
+    /// For the checks: effective acknowledgements, and starts that were not given back.
     pub(crate) acks: u8,
     pub(crate) starts: u8,
+    /// For the checks: whose outcome counts. Who claimed it last, unless that was reported, or somebody put it back since.
+    pub(crate) last: Option<(Token, u8)>,
 }
 
-pub(crate) const NEW: Job =
-    Job { record: false, mark: Mark::Waiting, attempts: 0, seen: false, cancel: false, acks: 0, starts: 0 };
+pub(crate) const NEW: Job = Job {
+    record: false,
+    mark: Mark::Waiting,
+    attempts: 0,
+    seen: false,
+    cancel: false,
+    left: None,
+    acks: 0,
+    starts: 0,
+    last: None,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Server {
@@ -49,6 +62,8 @@ pub(crate) struct Server {
     pub(crate) paused: bool,
     /// Who has the unique key that all jobs share, where they do.
     pub(crate) lock: Option<u8>,
+    /// Whether they do.
+    pub(crate) unique: bool,
     pub(crate) counter: u8,
 }
 
@@ -58,6 +73,7 @@ pub(crate) enum End {
     Done,
     Again,
     Dead,
+    GivenBack,
 }
 
 /// What must never happen.
@@ -69,13 +85,15 @@ pub(crate) enum Broken {
     StartedTooOften,
     StartedWhilePaused,
     HeldTwice,
+    /// Work that was done by whom the job belonged to did not count.
+    OutcomeLost,
     /// A turn did not see to what was due.
     LeftBehind,
 }
 
 impl Server {
-    pub(crate) fn new() -> Self {
-        Self { jobs: [NEW; JOBS], list: Vec::new(), bell: false, paused: false, lock: None, counter: 0 }
+    pub(crate) fn new(unique: bool) -> Self {
+        Self { jobs: [NEW; JOBS], list: Vec::new(), bell: false, paused: false, lock: None, unique, counter: 0 }
     }
 
     pub(crate) fn waiting(&self) -> bool {
@@ -143,8 +161,11 @@ impl Server {
                 self.erase(id);
                 return Some(Broken::FinishedByAnother);
             }
-            return None;
+            return self.late(worker, id, token, end, mutation);
         };
+        if mutation == Mutation::KeepsTheTokenForTheNextLease && job.left == Some(token) {
+            return self.late(worker, id, token, end, mutation);
+        }
         let ours = match mutation {
             Mutation::NoTokenCheck => true,
             Mutation::NoNonce => current.number == token.number,
@@ -163,15 +184,64 @@ impl Server {
                     return Some(Broken::FinishedTwice);
                 }
             }
-            End::Again | End::Dead if job.cancel => self.erase(id),
+            End::Again | End::Dead | End::GivenBack if job.cancel => self.erase(id),
+            End::GivenBack => {
+                self.list.insert(0, id);
+                let job = self.job_mut(id);
+                job.mark = Mark::Waiting;
+                job.starts -= 1;
+                if mutation != Mutation::CountsWhatIsGivenBack {
+                    job.attempts -= 1;
+                }
+            }
             End::Again if job.attempts < MOST => self.job_mut(id).mark = Mark::Delayed { due: false },
             End::Again | End::Dead => self.bury(id, mutation),
         }
+        self.job_mut(id).last = None;
         if mutation == Mutation::CountsAtTheEnd {
             let job = self.job_mut(id);
             job.attempts = (job.attempts + 1).min(MOST);
         }
         broken
+    }
+
+    /// A report when the lease has run out. It counts while the state still shows its token.
+    fn late(&mut self, worker: u8, id: u8, token: Token, end: End, mutation: Mutation) -> Option<Broken> {
+        let job = *self.job(id);
+        let entitled = job.last == Some((token, worker));
+        if job.left != Some(token) {
+            return if entitled && end == End::Done { Some(Broken::OutcomeLost) } else { None };
+        }
+        match (end, job.mark) {
+            (End::Done, _) => {
+                self.erase(id);
+                self.job_mut(id).acks += 1;
+                if job.acks > 0 {
+                    return Some(Broken::FinishedTwice);
+                }
+            }
+            (End::Dead, Mark::Waiting) => {
+                self.bury(id, mutation);
+                let job = self.job_mut(id);
+                (job.left, job.last) = (None, None);
+            }
+            (End::GivenBack, Mark::Dead) if !self.may_revive(id, self.unique) => return None,
+            (End::GivenBack, mark) => {
+                if mark == Mark::Dead {
+                    self.lock = if self.unique { Some(id) } else { self.lock };
+                    self.list.insert(0, id);
+                }
+                let job = self.job_mut(id);
+                (job.mark, job.left, job.last) = (Mark::Waiting, None, None);
+                job.starts -= 1;
+                if mutation != Mutation::CountsWhatIsGivenBack {
+                    job.attempts -= 1;
+                }
+            }
+            // It waits already, or is dead already: at most the reason changes.
+            (End::Again | End::Dead, _) => return None,
+        }
+        if entitled { None } else { Some(Broken::FinishedByAnother) }
     }
 
     /// The sweep and the claim of `turn.lua`, for one job.
@@ -205,6 +275,10 @@ impl Server {
                 job.attempts += 1;
             }
             job.mark = Mark::Leased { token, owner: worker, over: false };
+            job.last = Some((token, worker));
+            if mutation != Mutation::KeepsTheTokenForTheNextLease {
+                job.left = None;
+            }
             self.pass_on(mutation);
             return (Some((id, token)), broken);
         }
@@ -221,8 +295,11 @@ impl Server {
     pub(crate) fn sweep(&mut self, mutation: Mutation) {
         for id in 0..JOBS as u8 {
             match self.job(id).mark {
-                Mark::Leased { over: true, .. } => {
+                Mark::Leased { over: true, token, .. } => {
                     let job = *self.job(id);
+                    if mutation != Mutation::ForgetsTheTokenWithTheLease {
+                        self.job_mut(id).left = Some(token);
+                    }
                     if job.cancel {
                         self.erase(id);
                     } else if job.attempts >= MOST {
@@ -238,6 +315,25 @@ impl Server {
                 }
                 Mark::Waiting | Mark::Delayed { due: false } | Mark::Dead | Mark::Leased { over: false, .. } => {}
             }
+        }
+    }
+
+    pub(crate) fn may_revive(&self, id: u8, unique: bool) -> bool {
+        let free = !unique || self.lock.is_none_or(|holder| holder == id);
+        self.job(id).record && self.job(id).mark == Mark::Dead && free
+    }
+
+    /// `revive.lua`.
+    pub(crate) fn revive(&mut self, id: u8, unique: bool, mutation: Mutation) {
+        if unique {
+            self.lock = Some(id);
+        }
+        self.list.push(id);
+        self.bell = true;
+        let job = self.job_mut(id);
+        (job.mark, job.attempts, job.starts, job.last) = (Mark::Waiting, 0, 0, None);
+        if mutation != Mutation::KeepsTheTokenThroughARevival {
+            job.left = None;
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::server::{self, Broken, End, Mark, Token};
 use crate::{
-    Action, CANCELS, CRASHES, EXPIRIES, FAILOVERS, FORGETS, JOBS, LOST_ANSWERS, Mutation, PAUSES, Queue, State, Worker,
+    Action, CANCELS, CRASHES, EXPIRIES, FAILOVERS, FORGETS, GIVE_BACKS, JOBS, LOST_ANSWERS, Mutation, PAUSES, Queue,
+    REVIVALS, State, Worker,
 };
 
 impl State {
@@ -92,6 +93,10 @@ impl State {
                 self.server.jobs[usize::from(id)] = server::NEW;
                 self.answered[usize::from(id)] = None;
             }
+            Action::Revive(id) => {
+                self.spend(REVIVALS);
+                self.server.revive(id, queue.unique, mutation);
+            }
             Action::Copy => self.copy = Some(self.server.clone()),
             Action::Failover => {
                 self.spend(FAILOVERS);
@@ -129,6 +134,9 @@ impl State {
     }
 
     fn finish(&mut self, mutation: Mutation, worker: u8, end: End) {
+        if end == End::GivenBack {
+            self.spend(GIVE_BACKS);
+        }
         if let Worker::Holding { id, token } = self.workers[usize::from(worker)] {
             let broken = self.server.finish(worker, id, token, end, mutation);
             self.breaks(broken);
