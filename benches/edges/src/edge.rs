@@ -1,6 +1,7 @@
 //! A simulated edge: the connections, the worker and the heartbeat of an agent, with a handler of our own instead of a
 //! process, and without a ledger.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -35,10 +36,22 @@ pub(crate) struct Edges {
     _beats: JoinSet<()>,
 }
 
+/// What an edge says and asks over.
+#[derive(Debug, Clone)]
+enum From {
+    /// A connection of its own, as in the field.
+    Url(String),
+    /// A neighbour's connection: where files are too few for one each. It still waits for its bell on one of its own.
+    Neighbour(Client),
+}
+
 impl Edge {
-    async fn start(url: &str, number: usize, handler: impl Handler) -> Result<Self> {
+    async fn start(from: From, number: usize, handler: impl Handler) -> Result<Self> {
         let id: EdgeId = id(number).parse()?;
-        let client = Client::connect(Config::from_url(url)?.liveness(frugal_liveness())).await?;
+        let client = match from {
+            From::Url(url) => Client::connect(Config::from_url(&url)?.liveness(frugal_liveness())).await?,
+            From::Neighbour(client) => client,
+        };
         let worker = Queue::new(&client, &id.queue())?
             .worker(handler)
             .name(id.as_str())
@@ -73,16 +86,28 @@ pub(crate) fn id(number: usize) -> String {
 }
 
 /// Starts edges of these numbers and waits until each waits for its bell.
-pub(crate) async fn start<H: Handler + Clone>(url: &str, numbers: std::ops::Range<usize>, handler: H) -> Result<Edges> {
-    let (mut starting, mut edges) = (JoinSet::new(), Vec::with_capacity(numbers.len()));
-    for number in numbers {
+pub(crate) async fn start<H: Handler + Clone>(url: &str, numbers: Range<usize>, handler: H) -> Result<Edges> {
+    start_from(numbers.map(|number| (number, From::Url(url.to_owned()))), handler).await
+}
+
+impl Edges {
+    /// The same, each with one connection: it speaks over that of one of these edges.
+    pub(crate) async fn start_beside<H: Handler + Clone>(&self, numbers: Range<usize>, handler: H) -> Result<Self> {
+        let neighbours = self.edges.iter().map(|edge| From::Neighbour(edge.client.clone()));
+        start_from(numbers.zip(neighbours), handler).await
+    }
+}
+
+async fn start_from<H: Handler + Clone>(all: impl Iterator<Item = (usize, From)>, handler: H) -> Result<Edges> {
+    let (mut starting, mut edges) = (JoinSet::new(), Vec::new());
+    for (number, from) in all {
         if starting.len() >= TOGETHER
             && let Some(started) = starting.join_next().await
         {
             edges.push(started??);
         }
-        let (url, handler) = (url.to_owned(), handler.clone());
-        starting.spawn(async move { Edge::start(&url, number, handler).await });
+        let handler = handler.clone();
+        starting.spawn(async move { Edge::start(from, number, handler).await });
     }
     while let Some(started) = starting.join_next().await {
         edges.push(started??);

@@ -85,7 +85,8 @@ pub(crate) struct Args {
 
 const HANDLER: &str = "The handler reads the job as JSON on its standard input: id, kind, payload, attempt, token, edge. \
     ROMAINE_JOB, ROMAINE_KIND, ROMAINE_EDGE, ROMAINE_TOKEN, and for deployments ROMAINE_IMAGE and ROMAINE_GENERATION are in \
-    its environment. It ends with 0: done; 75: run me again later; anything else: failed.\n\nExit status: 0 told to end, \
+    its environment. It ends with 0: done; 75: run me again later; 126 or 127 while the command that --exec begins with is not \
+    there or not executable: the job is kept, and tried again; anything else: failed.\n\nExit status: 0 told to end, \
     2 settings, 4 refused by the hub (password, permissions, an id in use), 5 the ledger or another internal error. A hub \
     that is away is waited for.";
 

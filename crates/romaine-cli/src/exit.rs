@@ -1,6 +1,6 @@
 //! How the program ends.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use romaine::ErrorKind;
@@ -79,6 +79,33 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::internal(error)
     }
+}
+
+/// Says what clap has against the arguments, or the help that was asked for. It shows what it was given, and that may be a
+/// URL with a password.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.render();
+    if error.use_stderr() {
+        let text = if std::io::stderr().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+        let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+        let _nobody_reads = write!(std::io::stderr(), "{}", masked(text, arguments));
+    } else {
+        let _nobody_reads = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// The text without who and with what password in the URLs among the arguments. By the arguments and not by the look of
+/// the text: a password may have spaces and quotes in it.
+fn masked(text: String, arguments: impl Iterator<Item = String>) -> String {
+    arguments.fold(text, |text, argument| {
+        let from = argument.find("://").map(|at| at + 3);
+        let secret = from.and_then(|from| argument.get(from..argument.rfind('@')?));
+        match secret {
+            Some(secret) if !secret.is_empty() => text.replace(&format!("://{secret}@"), "://***@"),
+            Some(_) | None => text,
+        }
+    })
 }
 
 /// Says what went wrong, and gives the status.

@@ -48,8 +48,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // Usage errors end with status 2 in clap itself.
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return exit::usage(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::end(Err(Failure::internal(error.into()))),

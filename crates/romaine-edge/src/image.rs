@@ -31,6 +31,11 @@ impl Image {
         self.text.get(self.at + 1..).unwrap_or_default()
     }
 
+    /// Whether `name`, as an engine calls an image (`registry/app@sha256:…`), has the same digest. Registries have mirrors.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        name.rsplit_once('@').is_some_and(|(_, digest)| digest == self.digest())
+    }
+
     /// The digest's first 12 digits: for tables.
     #[must_use]
     pub fn short(&self) -> &str {

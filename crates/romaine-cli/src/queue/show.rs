@@ -156,6 +156,7 @@ fn as_json(status: &Status) -> Value {
         "totals": {
             "enqueued": totals.enqueued, "refused": totals.refused, "claimed": totals.claimed, "done": totals.done,
             "retried": totals.retried, "dead": totals.dead, "dropped": totals.dropped, "revived": totals.revived,
+            "redeemed": totals.redeemed,
             "expired_leases": totals.expired_leases, "fenced": totals.fenced, "given_back": totals.given_back,
             "cancelled": totals.cancelled, "expired": totals.expired, "superseded": totals.superseded,
             "purged": totals.purged,

@@ -70,12 +70,17 @@ async fn an_agent_whose_log_nobody_reads_any_more_goes_on() {
 #[tokio::test]
 async fn an_agent_killed_in_the_middle_runs_a_job_again_only_if_it_may() {
     let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
-    let mut edge = Edge::new(dir.path(), "e1", &server.url(), PATIENT).options(&["--concurrency", "2"]).started();
+    let mut edge = Edge::new(dir.path(), "e1", &server.url(), PATIENT).options(&["--concurrency", "3"]).started();
     let queue = queue(&server, "e1").await;
     queue.producer().enqueue(NewJob::new("k", "{}").id("once")).await.unwrap();
+    queue.producer().enqueue(NewJob::new("k", "{}").id("single").attempts(1)).await.unwrap();
     queue.producer().enqueue(NewJob::new("k", r#"{"idempotent":true}"#).id("again")).await.unwrap();
-    edge.wait_for_lines("runs", 2).await;
-    let left_behind: u32 = std::fs::read_to_string(edge.path("pid")).unwrap().trim().parse().unwrap();
+    edge.wait_for_lines("runs", 3).await;
+    // Each of them empties the file before it writes.
+    let left_behind = eventually(PATIENCE, "a handler's number", async || {
+        std::fs::read_to_string(edge.path("pid")).ok()?.trim().parse::<u32>().ok()
+    });
+    let left_behind = left_behind.await.unwrap();
     edge.kill();
     // The handlers live on without their agent, until the next one ends them.
     assert!(std::path::Path::new(&format!("/proc/{left_behind}")).exists());
@@ -83,8 +88,10 @@ async fn an_agent_killed_in_the_middle_runs_a_job_again_only_if_it_may() {
     edge.says("its handler was still running").await;
     edge.touch("go");
 
-    let JobResult::Dead(why) = result(&queue, "once", &edge).await else { panic!("it is not run again") };
-    assert!(why.contains("the agent ended while attempt 1 ran"), "{why}");
+    for id in ["once", "single"] {
+        let JobResult::Dead(why) = result(&queue, id, &edge).await else { panic!("{id} is not run again") };
+        assert!(why.contains("the agent ended while attempt 1 ran"), "{id}: {why}");
+    }
     let done: Value = result(&queue, "again", &edge).await.json().unwrap();
     assert_eq!(done["verdict"], "done");
     let runs = std::fs::read_to_string(edge.path("runs")).unwrap();
@@ -145,6 +152,61 @@ async fn a_result_that_the_hub_was_not_told_survives_the_agents_death_too() {
     edge.says("told again, not run again").await;
     let done: Value = result(&queue, "j1", &edge).await.json().unwrap();
     assert_eq!((&done["verdict"], edge.lines("runs")), (&"done".into(), 1));
+}
+
+/// The worst of it: no attempt is left, so the job would not come back, and the hub learns of its end from two agents.
+#[tokio::test]
+async fn the_result_of_a_job_with_a_single_attempt_survives_too() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let proxy = FaultProxy::start(server.address()).await.unwrap();
+    let hub = format!("redis://{}", proxy.address());
+    let mut edge = Edge::new(dir.path(), "e1", &hub, PATIENT).options(&["--concurrency", "4"]).started();
+    let queue = queue(&server, "e1").await;
+    let lapse = async |id: &str| {
+        eventually(PATIENCE, "the lease to lapse", async || {
+            let job = queue.job(id).await.unwrap().unwrap();
+            let now = queue.status().await.unwrap().time_ms;
+            job.place == Place::Leased && job.at_ms.is_some_and(|end| end < now)
+        })
+        .await
+        .unwrap();
+    };
+    // The hub is away until the lease has lapsed, and the job ends meanwhile, or later.
+    for (id, ends_after) in [("j1", false), ("j2", true)] {
+        queue.producer().enqueue(NewJob::new("k", "{}").id(id).attempts(1)).await.unwrap();
+        edge.wait_for_lines("runs", 1).await;
+        proxy.accept(Accept::Refuse).await.unwrap();
+        proxy.reset_all().await.unwrap();
+        lapse(id).await;
+        if !ends_after {
+            edge.touch("go");
+            edge.says("verdict=Done").await;
+        }
+        proxy.heal().await.unwrap();
+        proxy.accept(Accept::Pass).await.unwrap();
+        if ends_after {
+            edge.touch("go");
+        }
+        let done: Value = result(&queue, id, &edge).await.json().unwrap();
+        assert_eq!(done["verdict"], "done", "{id}");
+        std::fs::remove_file(edge.path("go")).unwrap();
+        std::fs::remove_file(edge.path("runs")).unwrap();
+    }
+    // The agent dies when the job has ended and the hub was not told.
+    queue.producer().enqueue(NewJob::new("k", "{}").id("j3").attempts(1)).await.unwrap();
+    edge.wait_for_lines("runs", 1).await;
+    proxy.set(Direction::ToServer, Fault::Swallow);
+    edge.touch("go");
+    eventually(PATIENCE, "the third to end", async || edge.log().matches("verdict=Done").count() == 3).await.unwrap();
+    edge.kill();
+    proxy.cut_all().await.unwrap();
+    proxy.heal().await.unwrap();
+    lapse("j3").await;
+    edge.start();
+    let done: Value = result(&queue, "j3", &edge).await.json().unwrap();
+    assert_eq!((&done["verdict"], edge.lines("runs")), (&"done".into(), 1));
+    let status = queue.status().await.unwrap();
+    assert_eq!((status.dead, status.totals.dead, status.totals.done), (0, 0, 3));
 }
 
 #[tokio::test]

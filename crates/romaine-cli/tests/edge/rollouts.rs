@@ -286,6 +286,24 @@ async fn a_handler_that_asks_to_be_run_later_has_its_retries_left() {
 }
 
 #[tokio::test]
+async fn an_agent_that_dies_in_the_middle_of_a_run_has_not_forgotten_the_failures_before() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let hub = server.url();
+    // It fails, is interrupted, fails: with one retry that is the end.
+    let handler = "echo x >> runs; [ $(wc -l < runs) = 2 ] && sleep 1000; exit 1";
+    let mut edge = Edge::new(dir.path(), "e1", &hub, handler).started();
+    online(&hub, 1).await;
+    let image = image('8');
+    let start = ["rollout", "start", "--image", &image, "--targets", "*", "--retries", "1", "--no-rollback"];
+    let mut driver = romaine_spawned(&hub, &start);
+    edge.wait_for_lines("runs", 2).await;
+    edge.kill();
+    edge.start();
+    assert_ne!(driver.wait().await.unwrap().code(), Some(0));
+    assert_eq!(edge.lines("runs"), 3, "{}", edge.log());
+}
+
+#[tokio::test]
 async fn a_wish_whose_job_the_hub_lost_is_fulfilled_all_the_same() {
     let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
     let hub = server.url();

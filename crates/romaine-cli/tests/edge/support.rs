@@ -66,9 +66,11 @@ impl Edge {
             None => Command::new(PROGRAM),
         };
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        command.args(["agent", "--id", &self.id, "--exec", &format!("sh {}", self.path("handler").display())]);
+        command.args(["agent", "--id", &self.id]);
         let ledger = self.path("ledger").display().to_string();
+        let handler = format!("sh {}", self.path("handler").display());
         let short = [
+            ("--exec", handler.as_str()),
             ("--heartbeat", "300ms"),
             ("--lease", "2s"),
             ("--backoff", "constant:300ms"),

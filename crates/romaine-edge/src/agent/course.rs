@@ -1,6 +1,7 @@
 //! What is to be done with a job, given what the ledger knows of it. Decisions only.
 
 use bytes::Bytes;
+use romaine_queue::{Done, Failure};
 use serde_json::{Value, json};
 
 use crate::agent::ledger::{Outcome, Past, Verdict};
@@ -10,8 +11,11 @@ use crate::record::{DEPLOY, Deploy};
 /// The exit code by which a handler asks to be run again later (`EX_TEMPFAIL`).
 const TRY_AGAIN: i32 = 75;
 
-/// What becomes of a job whose handler cannot be started: a claim counts as an attempt, whatever comes of it.
-const WHILE_ATTEMPTS_LAST: &str = "the job is tried again while its attempts last";
+/// What becomes of a job whose handler cannot be started.
+const KEPT: &str = "the job is kept, and this attempt does not count";
+
+/// The most of a handler's output that goes into a reason, in bytes.
+const REASON_TAIL: usize = 600;
 
 /// Which jobs may run again after a run whose end is unknown, or that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +36,8 @@ pub(crate) struct Facts {
     pub(crate) kind: String,
     pub(crate) attempt: u32,
     pub(crate) token: i64,
+    /// What its last attempt left at the hub.
+    pub(crate) last_error: Option<String>,
     pub(crate) may_repeat: bool,
     /// What is to be deployed, if that is what it is about.
     pub(crate) deploy: Option<Deploy>,
@@ -76,7 +82,16 @@ impl Facts {
             Repeat::Idempotent => says_so || deploy.is_some(),
             Repeat::Always => true,
         };
-        Ok(Self { id: id.to_owned(), kind: kind.to_owned(), attempt: 0, token: 0, may_repeat, deploy, body })
+        Ok(Self {
+            id: id.to_owned(),
+            kind: kind.to_owned(),
+            attempt: 0,
+            token: 0,
+            last_error: None,
+            may_repeat,
+            deploy,
+            body,
+        })
     }
 
     /// What the handler reads.
@@ -125,22 +140,56 @@ pub(crate) enum Next {
 /// Decides.
 pub(crate) fn next(past: Past, facts: &Facts) -> Next {
     match past {
-        Past::Unknown | Past::Received => Next::Run,
+        Past::Unknown | Past::Received { .. } => Next::Run,
         Past::Begun { .. } if facts.may_repeat => Next::Run,
-        Past::Begun { at_ms, attempt } => Next::GiveUp { begun_ms: at_ms, attempt },
+        Past::Begun { at_ms, attempt, .. } => Next::GiveUp { begun_ms: at_ms, attempt },
         Past::Ended { outcome, token, .. } => match outcome.verdict {
             Verdict::Done | Verdict::Superseded => Next::Tell(outcome),
-            Verdict::Retry | Verdict::Later => Next::Run,
-            // Somebody put the dead letter back: its attempts are counted anew, and the claim is a later one. A report
-            // that was lost comes back as one attempt more.
-            Verdict::Failed | Verdict::Interrupted | Verdict::Cancelled
-                if facts.attempt <= outcome.attempt && facts.token > token =>
-            {
+            Verdict::Retry | Verdict::Later | Verdict::Unable => Next::Run,
+            Verdict::Failed | Verdict::Interrupted | Verdict::Cancelled if was_put_back(&outcome, token, facts) => {
                 Next::Run
             }
             Verdict::Failed | Verdict::Interrupted | Verdict::Cancelled => Next::Tell(outcome),
         },
     }
+}
+
+/// What the queue is told.
+pub(crate) fn answer(outcome: &Outcome) -> Result<Done, Failure> {
+    let why = || {
+        let error = outcome.error.as_deref().unwrap_or("it failed");
+        // Which run it was: with that the reason is one of a kind, and proves that the hub had it. See `was_put_back`.
+        with_tail(&format!("{error} (run {})", outcome.token), &outcome.tail)
+    };
+    match outcome.verdict {
+        Verdict::Done | Verdict::Superseded => {
+            Done::json(outcome).map_err(|error| Failure::dead(format!("done, but its result cannot be told: {error}")))
+        }
+        Verdict::Retry | Verdict::Later => Err(Failure::retry(why())),
+        Verdict::Unable => Err(Failure::give_back(why())),
+        Verdict::Failed | Verdict::Interrupted | Verdict::Cancelled => Err(Failure::dead(why())),
+    }
+}
+
+pub(crate) fn with_tail(why: &str, tail: &str) -> String {
+    let tail = tail.trim_end();
+    if tail.is_empty() {
+        return why.to_owned();
+    }
+    let mut from = tail.len().saturating_sub(REASON_TAIL);
+    while !tail.is_char_boundary(from) {
+        from += 1;
+    }
+    format!("{why}: {}", tail.get(from..).unwrap_or_default())
+}
+
+/// Whether somebody put back the dead letter that this outcome made of the job. Its attempts are counted anew then, the
+/// claim is a later one, and what is left of its death is the reason that we gave: then the hub has had it. Without that it
+/// may as well be a claim that a failover lost, or a run whose end nobody was told, given back with its attempt: those are
+/// told, not run.
+fn was_put_back(outcome: &Outcome, token: i64, facts: &Facts) -> bool {
+    let is_later = facts.attempt <= outcome.attempt && facts.token > token;
+    is_later && (facts.may_repeat || answer(outcome).is_err_and(|told| facts.last_error.as_deref() == Some(told.why())))
 }
 
 /// What a run came to, and why. `failures`: runs of this job that failed before.
@@ -162,15 +211,14 @@ pub(crate) fn judge(
             (Verdict::Later, Some(TRY_AGAIN), Some("the handler asks to be run again (exit code 75)".into()))
         }
         // Nothing of the job was done, and it is not the job's fault.
-        How::Exited(code @ (126 | 127)) => {
+        How::Missing(code) => {
             let what = if code == 127 { "not found" } else { "not executable" };
-            let why = format!("the handler is {what} (exit code {code}): correct --exec; {WHILE_ATTEMPTS_LAST}");
-            (Verdict::Later, Some(code), Some(why))
+            let why = format!("the handler is {what} (exit code {code}): correct --exec; {KEPT}");
+            (Verdict::Unable, Some(code), Some(why))
         }
-        How::NotStarted => {
-            (Verdict::Later, None, Some(format!("the handler could not be started; {WHILE_ATTEMPTS_LAST}")))
-        }
+        How::NotStarted => (Verdict::Unable, None, Some(format!("the handler could not be started; {KEPT}"))),
         How::Exited(code) => (again, Some(code), Some(format!("exit code {code}"))),
+        How::Unknown => (again, None, Some("the handler was started, and nobody knows how it ended".into())),
         How::Signalled(signal) => (again, None, Some(format!("the handler was ended by signal {signal}"))),
         How::TimedOut => {
             (again, None, Some(format!("the handler did not end within {limit:?} (--timeout) and was ended")))
@@ -207,20 +255,28 @@ mod tests {
     }
 
     fn ended(verdict: Verdict, attempt: u32) -> Past {
-        let outcome =
-            Outcome { verdict, exit: None, error: None, tail: String::new(), begun_ms: 0, ended_ms: 0, attempt };
+        let outcome = Outcome {
+            verdict,
+            exit: None,
+            error: None,
+            tail: String::new(),
+            begun_ms: 0,
+            ended_ms: 0,
+            attempt,
+            token: 5,
+        };
         Past::Ended { outcome, failures: 0, token: 5 }
     }
 
     #[test]
     fn what_was_begun_runs_again_only_if_it_may() {
-        let begun = Past::Begun { at_ms: 1, attempt: 1 };
+        let begun = Past::Begun { at_ms: 1, attempt: 1, failures: 0 };
         let given_up = Next::GiveUp { begun_ms: 1, attempt: 1 };
         assert_eq!(next(begun.clone(), &facts("{}", Repeat::Idempotent)), given_up);
         assert_eq!(next(begun.clone(), &facts(r#"{"idempotent":true}"#, Repeat::Never)), given_up);
         assert_eq!(next(begun.clone(), &facts(r#"{"idempotent":true}"#, Repeat::Idempotent)), Next::Run);
         assert_eq!(next(begun, &facts("text", Repeat::Always)), Next::Run);
-        assert_eq!(next(Past::Received, &facts("{}", Repeat::Never)), Next::Run);
+        assert_eq!(next(Past::Received { failures: 0, token: 9 }, &facts("{}", Repeat::Never)), Next::Run);
     }
 
     #[test]
@@ -231,16 +287,26 @@ mod tests {
         }
         assert_eq!(next(ended(Verdict::Retry, 1), &facts), Next::Run);
         assert_eq!(next(ended(Verdict::Later, 1), &facts), Next::Run);
+        assert_eq!(next(ended(Verdict::Unable, 1), &facts), Next::Run);
     }
 
     #[test]
-    fn a_dead_letter_that_was_put_back_runs_again() {
-        let facts = Facts { attempt: 1, token: 9, ..facts("{}", Repeat::Never) };
+    fn a_dead_letter_that_was_put_back_runs_again_once_the_hub_has_had_its_reason() {
+        let told = Some("it failed (run 5)".to_owned());
+        let facts = Facts { attempt: 1, token: 9, last_error: told, ..facts("{}", Repeat::Never) };
         assert_eq!(next(ended(Verdict::Failed, 1), &facts), Next::Run);
         assert!(matches!(next(ended(Verdict::Done, 1), &facts), Next::Tell(_)));
         // A failover that lost the claim: not a later one.
-        let old = Facts { token: 5, ..facts };
+        let old = Facts { token: 5, ..facts.clone() };
         assert!(matches!(next(ended(Verdict::Failed, 1), &old), Next::Tell(_)));
+        // Given back with its attempt before its end was told: by a worker that ended, or by a failover.
+        for last_error in [None, Some("it failed (run 4)".to_owned()), Some("the agent ended while it ran".to_owned())]
+        {
+            let untold = Facts { last_error, ..facts.clone() };
+            assert!(matches!(next(ended(Verdict::Failed, 1), &untold), Next::Tell(_)), "{untold:?}");
+            let may = Facts { may_repeat: true, ..untold };
+            assert_eq!(next(ended(Verdict::Failed, 1), &may), Next::Run);
+        }
     }
 
     #[test]
@@ -251,9 +317,14 @@ mod tests {
         };
         assert_eq!(verdict(How::Exited(0), "{}"), Verdict::Done);
         assert_eq!(verdict(How::Exited(75), "{}"), Verdict::Later);
-        assert_eq!(verdict(How::Exited(127), "{}"), Verdict::Later);
-        assert_eq!(verdict(How::NotStarted, "{}"), Verdict::Later);
+        assert_eq!(verdict(How::Missing(127), "{}"), Verdict::Unable);
+        // Of a command of its own.
+        assert_eq!(verdict(How::Exited(127), "{}"), Verdict::Failed);
+        assert_eq!(verdict(How::Exited(126), r#"{"idempotent":true}"#), Verdict::Retry);
+        assert_eq!(verdict(How::NotStarted, "{}"), Verdict::Unable);
         assert_eq!(verdict(How::Exited(1), "{}"), Verdict::Failed);
+        assert_eq!(verdict(How::Unknown, "{}"), Verdict::Failed);
+        assert_eq!(verdict(How::Unknown, r#"{"idempotent":true}"#), Verdict::Retry);
         assert_eq!(verdict(How::TimedOut, r#"{"idempotent":true}"#), Verdict::Retry);
     }
 

@@ -48,6 +48,9 @@ pub(crate) struct Outcome {
     pub(crate) ended_ms: i64,
     /// Which attempt it was.
     pub(crate) attempt: u32,
+    /// The number of the lease under which it ran.
+    #[serde(default)]
+    pub(crate) token: i64,
 }
 
 /// What a run came to.
@@ -60,8 +63,10 @@ pub(crate) enum Verdict {
     Superseded,
     /// It did not work; it may be tried again.
     Retry,
-    /// It is to be tried again and has not failed: its handler asks for that, or could not be started.
+    /// It is to be tried again and has not failed: its handler asks for that.
     Later,
+    /// Nothing of it was done, and it is not its fault: the handler is not there, or it could not be begun.
+    Unable,
     /// It did not work, and is not to be tried again.
     Failed,
     /// The agent ended while it ran: nobody knows how far it came.
@@ -74,18 +79,32 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Past {
     Unknown,
-    /// It was taken, and its handler never started.
-    Received,
+    /// It was taken, and its handler was not started since.
+    Received {
+        failures: u32,
+        token: i64,
+    },
     /// Its handler was started; no end is known.
     Begun {
         at_ms: i64,
         attempt: u32,
+        failures: u32,
     },
     Ended {
         outcome: Outcome,
         failures: u32,
         token: i64,
     },
+}
+
+impl Past {
+    /// Runs of it that failed before.
+    pub(crate) const fn failures(&self) -> u32 {
+        match self {
+            Self::Unknown => 0,
+            Self::Received { failures, .. } | Self::Begun { failures, .. } | Self::Ended { failures, .. } => *failures,
+        }
+    }
 }
 
 /// A job as the ledger needs it.
@@ -194,8 +213,8 @@ impl Ledger {
                 let outcome = outcome.and_then(|text| serde_json::from_str(&text).ok());
                 Ok(match (phase.as_str(), outcome) {
                     ("ended", Some(outcome)) => Past::Ended { outcome, failures, token: row.get(5)? },
-                    ("begun", _) => Past::Begun { at_ms, attempt },
-                    _ => Past::Received,
+                    ("begun", _) => Past::Begun { at_ms, attempt, failures },
+                    _ => Past::Received { failures, token: row.get(5)? },
                 })
             })
             .optional()
@@ -307,7 +326,7 @@ fn verdict_name(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Done => "done",
         Verdict::Superseded => "superseded",
-        Verdict::Retry | Verdict::Later => "retry",
+        Verdict::Retry | Verdict::Later | Verdict::Unable => "retry",
         Verdict::Failed => "failed",
         Verdict::Interrupted => "interrupted",
         Verdict::Cancelled => "cancelled",
@@ -355,7 +374,16 @@ pub(crate) mod tests {
     }
 
     fn outcome(verdict: Verdict) -> Outcome {
-        Outcome { verdict, exit: Some(3), error: None, tail: "end".into(), begun_ms: 1, ended_ms: 2, attempt: 1 }
+        Outcome {
+            verdict,
+            exit: Some(3),
+            error: None,
+            tail: "end".into(),
+            begun_ms: 1,
+            ended_ms: 2,
+            attempt: 1,
+            token: 7,
+        }
     }
 
     #[tokio::test]
@@ -364,11 +392,14 @@ pub(crate) mod tests {
         let path = dir.path().join("ledger");
         for (step, expected) in [
             (None, Past::Unknown),
-            (Some(Phase::Received), Past::Received),
+            (Some(Phase::Received), Past::Received { failures: 0, token: 7 }),
             (
                 Some(Phase::Ended(outcome(Verdict::Retry))),
                 Past::Ended { outcome: outcome(Verdict::Retry), failures: 1, token: 7 },
             ),
+            // What failed before is not forgotten when the agent dies in the middle of the next run.
+            (Some(Phase::Received), Past::Received { failures: 1, token: 7 }),
+            (Some(Phase::Begun), Past::Begun { at_ms: 0, attempt: 1, failures: 1 }),
             // No failure of the job.
             (
                 Some(Phase::Ended(outcome(Verdict::Later))),
@@ -384,14 +415,18 @@ pub(crate) mod tests {
                 ledger.step(&entry(1), step, Vec::new()).await.unwrap();
             }
             drop(ledger);
-            assert_eq!(Ledger::open(&path).unwrap().past("a").await.unwrap(), expected);
+            let mut past = Ledger::open(&path).unwrap().past("a").await.unwrap();
+            if let Past::Begun { at_ms, .. } = &mut past {
+                *at_ms = 0;
+            }
+            assert_eq!(past, expected);
         }
         let ledger = Ledger::open(&path).unwrap();
-        assert_eq!(ledger.outbox_len().await.unwrap(), 4);
+        assert_eq!(ledger.outbox_len().await.unwrap(), 6);
         let events = ledger.outbox(2).await.unwrap();
         assert!(events[1].1.contains("\"phase\":\"retry\""), "{events:?}");
         ledger.arrived(events[1].0).await.unwrap();
-        assert_eq!(ledger.outbox_len().await.unwrap(), 2);
+        assert_eq!(ledger.outbox_len().await.unwrap(), 4);
     }
 
     #[tokio::test]

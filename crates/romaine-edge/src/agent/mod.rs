@@ -7,12 +7,15 @@ pub(crate) mod process;
 mod runs;
 mod shared;
 
+#[cfg(test)]
+mod agent_tests;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use romaine::{Backoff, Client, Event, Keepalive, Lane, Liveness};
-use romaine_queue::{Job, Queue, Worker};
+use romaine_queue::{Job, LostLease, Queue, Worker};
 
 pub use course::Repeat;
 
@@ -23,6 +26,7 @@ use crate::id::EdgeId;
 use crate::labels::Labels;
 use ledger::{Ledger, Remembered};
 use presence::Presence;
+use runs::Untold;
 use shared::Shared;
 
 /// What a result may have in bytes: the end of a handler's output, and what JSON makes of it.
@@ -132,7 +136,17 @@ pub async fn run(client: &Client, settings: Settings, stop: impl Future<Output =
     }
     let id = &shared.settings.id;
     tracing::info!(%id, queue = presence.queue.name(), "the agent is at work");
-    let mut worker = start_worker(&shared, &presence.queue)?;
+    let untold = tokio::select! {
+        untold = shared.untold(&presence.queue) => untold,
+        // The place is kept meanwhile, or lost.
+        ended = presence.live(&shared) => return ended,
+        () = &mut stop => {
+            // Nothing runs yet; if this does not arrive the session lapses.
+            let _unheard = tokio::time::timeout(LAST_WORDS, presence.leave(&shared)).await;
+            return Ok(());
+        }
+    };
+    let mut worker = start_worker(&shared, &presence.queue, untold)?;
     let outcome = tokio::select! {
         ended = presence.live(&shared) => ended,
         ended = presence.send(&shared, &name) => ended,
@@ -147,12 +161,17 @@ pub async fn run(client: &Client, settings: Settings, stop: impl Future<Output =
 }
 
 async fn finish(shared: &Shared, presence: &Presence, worker: Worker, name: &str, outcome: &Result<()>) {
-    if outcome.is_ok() {
+    let limit = if outcome.is_ok() {
         tracing::info!(grace = ?shared.settings.grace, "ending: what runs may end within the grace");
-        let limit = shared.settings.grace + CANCEL_GRACE;
-        if tokio::time::timeout(limit, worker.shutdown()).await.is_err() {
-            tracing::warn!("the queue could not be told; its leases end by time");
-        }
+        shared.settings.grace + CANCEL_GRACE
+    } else {
+        // The queue may be another's by now. Nothing more is claimed, nothing runs on, and what is in hand is let go of.
+        worker.pause();
+        shared.stop.cancel();
+        CANCEL_GRACE
+    };
+    if tokio::time::timeout(limit, worker.shutdown()).await.is_err() {
+        tracing::warn!("the queue could not be told; its leases end by time");
     }
     shared.stop_all().await;
     let is_duplicate = outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Duplicate);
@@ -170,17 +189,22 @@ async fn finish(shared: &Shared, presence: &Presence, worker: Worker, name: &str
     }
 }
 
-fn start_worker(shared: &Arc<Shared>, queue: &Queue) -> Result<Worker> {
+fn start_worker(shared: &Arc<Shared>, queue: &Queue, untold: Vec<Untold>) -> Result<Worker> {
     let handler = {
         let shared = shared.clone();
         move |job: Job| shared.clone().take(job)
     };
     let settings = &shared.settings;
-    let worker = queue
-        .worker(handler)
+    let mut worker = queue.worker(handler);
+    for (job, outcome) in untold {
+        worker = worker.report(&job, outcome);
+    }
+    let worker = worker
         .name(settings.id.as_str())
         .concurrency(settings.concurrency)
         .lease(settings.lease)
+        // Nobody else serves this queue: the session sees to it.
+        .lost_lease(LostLease::RunsOn)
         .block(settings.heartbeat.clamp(BLOCK, BLOCK * 7))
         .cancel_grace(CANCEL_GRACE)
         .shutdown_grace(settings.grace)
@@ -224,12 +248,11 @@ impl Settings {
     /// [`ErrorKind::Usage`] with what to change.
     pub fn check(&self) -> Result<()> {
         let first = self.command.split_whitespace().next().unwrap_or_default();
-        let plain = first.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/'));
         if first.is_empty() {
             return Err(Error::usage("--exec is empty: name the command that runs a job"));
         }
-        // Anything else is the shell's to understand.
-        if plain && first.contains('/') && !is_executable(first) {
+        // A name without a path may come with a package that is yet to be installed.
+        if first.contains('/') && process::is_missing(&self.command) {
             return Err(Error::usage(format!("the handler {first} is not there or not executable: correct --exec")));
         }
         if self.concurrency == 0 {
@@ -245,55 +268,9 @@ impl Settings {
     }
 }
 
-fn is_executable(path: &str) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::ledger::{Past, tests::an_old_run};
-    use romaine::Config;
-    use romaine_faultlab::{Server, eventually};
-    use romaine_queue::{JobResult, NewJob};
-
-    #[tokio::test]
-    async fn an_agent_at_work_tidies_its_ledger() {
-        let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
-        let (path, patience) = (dir.path().join("ledger"), Duration::from_secs(60));
-        let ledger = Ledger::open(&path).unwrap();
-        an_old_run(&ledger, "old").await;
-        drop(ledger);
-        let address = server.address();
-        let client = Client::connect(Config::new(address.ip().to_string(), address.port())).await.unwrap();
-        let settings = Settings {
-            id: "e1".parse().unwrap(),
-            labels: Labels::default(),
-            command: "true".into(),
-            ledger: path.clone(),
-            timeout: patience,
-            concurrency: 1,
-            heartbeat: Duration::from_secs(1),
-            lease: Duration::from_secs(2),
-            grace: Duration::from_secs(2),
-            repeat: Repeat::Never,
-            probes: Vec::new(),
-            health_every: patience,
-            health_limit: patience,
-            settle: patience,
-            version: "1".into(),
-            host: "h".into(),
-        };
-        let queue = Queue::new(&client, &settings.id.queue()).unwrap();
-        queue.producer().enqueue(NewJob::new("k", "{}").id("j1")).await.unwrap();
-        let a_job_is_done = async {
-            assert!(matches!(queue.wait_for_result("j1", patience).await.unwrap(), Some(JobResult::Done(_))));
-        };
-        run(&client, settings, a_job_is_done).await.unwrap();
-        let ledger = eventually(patience, "the ledger to be closed", async || Ledger::open(&path).ok()).await.unwrap();
-        assert_eq!(ledger.past("old").await.unwrap(), Past::Unknown);
-    }
 
     #[test]
     fn a_frugal_agent_notices_a_dead_hub_within_a_minute_and_waits_for_its_bell_in_one_piece() {

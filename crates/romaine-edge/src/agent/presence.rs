@@ -281,7 +281,15 @@ pub(crate) async fn watch(shared: &Shared) -> Result<()> {
         return std::future::pending().await;
     }
     loop {
-        shared.look().await;
+        let is_deploying = shared.is_deploying();
+        let (image, progress) = {
+            let remembered = lock(&shared.remembered);
+            (remembered.image.clone(), remembered.tried.as_ref().map(|tried| tried.progress))
+        };
+        // The deployment looks itself, at what it has brought. Before that, what it replaces may be gone.
+        if !is_deploying || progress != Some(Progress::Verifying) {
+            shared.look(image.as_ref().filter(|_| !is_deploying)).await;
+        }
         tokio::time::sleep(shared.settings.health_every).await;
     }
 }

@@ -1,10 +1,12 @@
 //! A handler's process: its own group, a time limit, its output's end.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
@@ -39,6 +41,10 @@ pub(crate) enum How {
     /// It was told to.
     Stopped,
     NotStarted,
+    /// The shell's exit code where what it was to run is not there, or not executable.
+    Missing(i32),
+    /// It was started, and nobody knows how it ended.
+    Unknown,
 }
 
 /// What it was.
@@ -91,7 +97,37 @@ pub(crate) async fn run<F: Future<Output = ()>>(
     // What the handler left behind in its group ends with it.
     signal(group, Signal::KILL);
     let tail = tail.lock().unwrap_or_else(PoisonError::into_inner).text();
+    let how = match how {
+        // A script that ends with a command that is missing ends so, too, and has done what came before that.
+        How::Exited(code @ (126 | 127)) if is_missing(&order.command) => How::Missing(code),
+        how => how,
+    };
     Ran { how, tail }
+}
+
+/// What the shell knows without a file of that name, as far as a handler may begin with it.
+const OF_THE_SHELL: [&str; 26] = [
+    ".", ":", "alias", "case", "cd", "command", "eval", "exec", "exit", "export", "for", "getopts", "if", "read",
+    "readonly", "return", "set", "shift", "test", "trap", "type", "ulimit", "umask", "until", "wait", "while",
+];
+
+/// Whether what this begins with, for `/bin/sh -c`, is not there now, or is nothing that we may execute. `false` where only
+/// the shell can tell.
+pub(crate) fn is_missing(command: &str) -> bool {
+    let first = command.split_whitespace().next().unwrap_or_default();
+    let is_plain = first.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/'));
+    if first.is_empty() || !is_plain || OF_THE_SHELL.contains(&first) {
+        return false;
+    }
+    if first.contains('/') {
+        return !is_executable(Path::new(first));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    !std::env::split_paths(&path).any(|dir| is_executable(&dir.join(first)))
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && access(path, Access::EXEC_OK).is_ok()
 }
 
 fn spawn(order: &Order) -> std::io::Result<Child> {
@@ -106,7 +142,7 @@ fn spawn(order: &Order) -> std::io::Result<Child> {
 
 async fn wait(child: &mut Child, group: Option<Pid>, limit: Duration, stop: &CancellationToken) -> How {
     let how = tokio::select! {
-        status = child.wait() => return status.map_or(How::NotStarted, how_it_exited),
+        status = child.wait() => return status.map_or(How::Unknown, how_it_exited),
         () = tokio::time::sleep(limit) => How::TimedOut,
         () = stop.cancelled() => How::Stopped,
     };
@@ -123,7 +159,7 @@ fn how_it_exited(status: ExitStatus) -> How {
     match (status.code(), status.signal()) {
         (Some(code), _) => How::Exited(code),
         (None, Some(signal)) => How::Signalled(signal),
-        (None, None) => How::NotStarted,
+        (None, None) => How::Unknown,
     }
 }
 
@@ -236,8 +272,27 @@ mod tests {
     #[tokio::test]
     async fn a_handler_that_is_not_there_says_so() {
         let ran = ran(order("no-such-handler-at-all")).await;
-        assert_eq!(ran.how, How::Exited(127));
+        assert_eq!(ran.how, How::Missing(127));
         assert!(ran.tail.contains("not found"), "{}", ran.tail);
+    }
+
+    #[tokio::test]
+    async fn a_command_that_a_handler_misses_is_not_the_handler_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let [script, text] = ["script", "text"].map(|name| dir.path().join(name));
+        std::fs::write(&script, "echo begun; no-such-command-at-all\n").unwrap();
+        std::fs::write(&text, "").unwrap();
+        let (script, text) = (script.display(), text.display());
+        for (command, how) in [
+            (format!("sh {script}"), How::Exited(127)),
+            ("cd /; no-such-command-at-all".to_owned(), How::Exited(127)),
+            ("X=1 no-such-command-at-all".to_owned(), How::Exited(127)),
+            ("{ exit 126; }".to_owned(), How::Exited(126)),
+            (format!("{text} x"), How::Missing(126)),
+            (format!("{text}-gone x"), How::Missing(127)),
+        ] {
+            assert_eq!(ran(order(&command)).await.how, how, "{command}");
+        }
     }
 
     #[tokio::test]

@@ -1,23 +1,31 @@
-//! The runs of jobs. A run is the agent's, not the queue's: when the hub is away and a lease lapses the run goes on, and
-//! when its job comes back it is joined, or its end is told from the ledger.
+//! The runs of jobs. A run is the agent's, not the queue's: when the hub is away and a lease lapses the run goes on. Its end
+//! counts all the same, as nobody else can have claimed the job; when its job comes back to us it is joined, or its end is
+//! told from the ledger.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use romaine_queue::{Done, Failure, Interruption, Job};
+use romaine_queue::{Done, Failure, Interruption, Job, JobInfo, Place, Queue};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::course::{self, Facts, Next};
+use crate::agent::course::{self, Facts, Next, answer, with_tail};
 use crate::agent::ledger::{Entry, Outcome, Past, Phase, Verdict};
 use crate::agent::process::{self, How, Order, Ran};
-use crate::agent::shared::{End, Run, Shared, lock};
+use crate::agent::shared::{End, Ended, Run, Shared, lock};
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::health::Probe;
 use crate::record::{Deploy, Progress, Wellness};
+
+/// A peek shows no more at a time.
+const LEASED_MOST: usize = 100;
 
 /// How soon a job is tried again that could not be begun.
 const LATER: Duration = Duration::from_secs(10);
+
+/// How long until the hub is asked again.
+const HUB_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long until the ledger is tried again with the end of a run.
 const LEDGER_AGAIN: Duration = Duration::from_secs(1);
@@ -25,39 +33,39 @@ const LEDGER_AGAIN: Duration = Duration::from_secs(1);
 /// How long between two looks at what was just deployed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// The most of a handler's output that goes into a reason, in bytes.
-const REASON_TAIL: usize = 600;
+/// An engine calls a container running from its first instant; one that ends at once is found out this much later.
+const STAYS_FOR: Duration = Duration::from_secs(2);
+
+/// A job, and what is to be told of it.
+pub(crate) type Untold = (JobInfo, Result<Done, Failure>);
 
 impl Shared {
     /// The queue's handler: begins the job, joins it, or tells how it ended.
     pub(crate) async fn take(self: Arc<Self>, job: Job) -> Result<Done, Failure> {
+        if self.stop.is_cancelled() {
+            return told(Some(&Ended::Unbegun));
+        }
         let run = match self.open(&job).await {
             Ok(Opened::Run(run)) => run,
             Ok(Opened::Ended(outcome)) => return answer(&outcome),
-            Err(error) => return Err(Failure::retry_after(LATER, error.full())),
+            Err(error) => return Err(Failure::give_back_for(LATER, error.full())),
         };
         let mut end = run.end.clone();
         tokio::select! {
-            outcome = wait(&mut end) => return told(outcome.as_ref()),
+            ended = wait(&mut end) => return told(ended.as_ref()),
             () = job.cancellation().cancelled() => {}
         }
         match job.interrupted() {
-            Some(Interruption::Cancelled) => {
-                run.cancel.cancel();
-                told(wait(&mut end).await.as_ref())
-            }
-            // The run goes on; it ends in the ledger, and is told when the job comes back.
-            Some(_) | None => Err(Failure::retry("the job was taken back while it ran")),
+            Some(Interruption::Cancelled) => run.cancel.cancel(),
+            // The agent ends, and with it all that runs: what it has come to by then is told, and nothing else.
+            Some(_) | None => self.stop.cancel(),
         }
+        told(wait(&mut end).await.as_ref())
     }
 
     async fn open(self: &Arc<Self>, job: &Job) -> Result<Opened> {
         let facts = Facts::new(job.id(), job.kind(), job.payload(), self.settings.repeat);
-        // A wish is the same wherever its job comes from: a hub that lost the job is given it again.
-        let key = match facts.as_ref().map(|facts| &facts.deploy) {
-            Ok(Some(deploy)) => format!("{}@{}", job.id(), deploy.image),
-            Ok(None) | Err(_) => format!("{}@{}", job.id(), job.enqueued_ms()),
-        };
+        let key = key(job.id(), job.enqueued_ms(), &facts);
         let _one_at_a_time = self.opening.lock().await;
         if let Some(run) = lock(&self.runs).get(&key) {
             return Ok(Opened::Run(run.clone()));
@@ -66,11 +74,15 @@ impl Shared {
         let entry = Entry { job: key.clone(), kind: job.kind().to_owned(), token, attempt: job.attempt() };
         let mut facts = match facts {
             Ok(facts) => facts,
-            Err(why) => return self.give_up(&entry, None, Verdict::Failed, why, clock::wall_ms()).await,
+            Err(why) => {
+                let outcome = self.give_up(&entry, None, Verdict::Failed, why, clock::wall_ms()).await?;
+                return Ok(Opened::Ended(outcome));
+            }
         };
         (facts.attempt, facts.token) = (job.attempt(), token);
+        facts.last_error = job.last_error().map(str::to_owned);
         let past = self.ledger.past(&key).await?;
-        let failures = if let Past::Ended { failures, .. } = &past { *failures } else { 0 };
+        let failures = past.failures();
         let seen_before = past != Past::Unknown;
         match course::next(past, &facts) {
             Next::Tell(outcome) => {
@@ -78,17 +90,14 @@ impl Shared {
                 return Ok(Opened::Ended(outcome));
             }
             Next::GiveUp { begun_ms, attempt } => {
-                let why = format!(
-                    "the agent ended while attempt {attempt} ran, and nobody knows how far it came; it is not run again \
-                     because it is not marked idempotent (\"idempotent\": true in its payload, or --repeat)"
-                );
-                return self.give_up(&entry, facts.deploy.as_ref(), Verdict::Interrupted, why, begun_ms).await;
+                return self.interrupted(&entry, &facts, attempt, begun_ms).await.map(Opened::Ended);
             }
             Next::Run => {}
         }
         if let Some(newer) = facts.deploy.as_ref().and_then(|deploy| self.newer_than(deploy)) {
             let why = format!("generation {newer} is wanted by now");
-            return self.give_up(&entry, None, Verdict::Superseded, why, clock::wall_ms()).await;
+            let outcome = self.give_up(&entry, None, Verdict::Superseded, why, clock::wall_ms()).await?;
+            return Ok(Opened::Ended(outcome));
         }
         let noted = facts.deploy.as_ref().map(|deploy| self.progress(deploy, facts.attempt, Progress::Received, None));
         self.ledger.step(&entry, Phase::Received, noted.into_iter().collect()).await?;
@@ -96,6 +105,70 @@ impl Shared {
         tracing::info!(job = job.id(), kind = job.kind(), attempt = job.attempt(), again = seen_before, "received");
         let input = facts.input(self.settings.id.as_str(), &job.token().nonce, job.attempts_max(), job.enqueued_ms());
         Ok(Opened::Run(self.begin(entry, facts, failures, input)))
+    }
+
+    /// Jobs that are leased still to an agent that died, and what is to be told of them, as far as that is known. Said at
+    /// once, with their tokens: when the lease has run out a job without an attempt left would not come back to be told of.
+    /// A hub that cannot be reached is waited for; what cannot be learnt for another reason is told when its lease ends.
+    pub(crate) async fn untold(&self, queue: &Queue) -> Vec<Untold> {
+        let mut untold = Vec::new();
+        let leased = patiently(|| queue.status()).await.map_or(0, |status| status.leased);
+        let leased = usize::try_from(leased).unwrap_or(usize::MAX);
+        for from in (0..leased).step_by(LEASED_MOST) {
+            let Some(page) = patiently(|| queue.peek(Place::Leased, from, LEASED_MOST)).await else {
+                break;
+            };
+            for job in page {
+                match self.untold_of(&job).await {
+                    Ok(Some(outcome)) => untold.push((job, outcome)),
+                    Ok(None) => {}
+                    Err(error) => tracing::error!(job = job.id, error = error.full(), "it is told when its lease ends"),
+                }
+            }
+        }
+        untold
+    }
+
+    /// What is to be told of a job that is leased to us or to the agent before us.
+    async fn untold_of(&self, job: &JobInfo) -> Result<Option<Result<Done, Failure>>> {
+        let facts = Facts::new(&job.id, &job.kind, &job.payload, self.settings.repeat);
+        let key = key(&job.id, job.enqueued_ms, &facts);
+        let (Ok(mut facts), Some(token)) = (facts, job.token.and_then(|token| i64::try_from(token).ok())) else {
+            return Ok(None);
+        };
+        (facts.attempt, facts.token) = (job.attempts, token);
+        facts.last_error.clone_from(&job.error);
+        let outcome = match self.ledger.past(&key).await? {
+            // Whatever it came to: it is this claim's.
+            Past::Ended { outcome, token: of, .. } if of == token => outcome,
+            Past::Received { token: of, .. } if of == token => {
+                tracing::info!(job = job.id, "it was not begun: given back");
+                return Ok(Some(told(Some(&Ended::Unbegun))));
+            }
+            past @ (Past::Begun { .. } | Past::Ended { .. }) => match course::next(past, &facts) {
+                Next::Tell(outcome) => outcome,
+                Next::GiveUp { begun_ms, attempt } => {
+                    let entry = Entry { job: key, kind: job.kind.clone(), token, attempt: job.attempts };
+                    return self
+                        .interrupted(&entry, &facts, attempt, begun_ms)
+                        .await
+                        .map(|outcome| Some(answer(&outcome)));
+                }
+                Next::Run => return Ok(None),
+            },
+            Past::Unknown | Past::Received { .. } => return Ok(None),
+        };
+        tracing::info!(job = job.id, verdict = ?outcome.verdict, "it ended before: told again, not run again");
+        Ok(Some(answer(&outcome)))
+    }
+
+    /// Ends a job whose run was begun and has no end, and that may not be run again.
+    async fn interrupted(&self, entry: &Entry, facts: &Facts, attempt: u32, begun_ms: i64) -> Result<Outcome> {
+        let why = format!(
+            "the agent ended while attempt {attempt} ran, and nobody knows how far it came; it is not run again because it \
+             is not marked idempotent (\"idempotent\": true in its payload, or --repeat)"
+        );
+        self.give_up(entry, facts.deploy.as_ref(), Verdict::Interrupted, why, begun_ms).await
     }
 
     /// The generation that makes this one pointless.
@@ -113,15 +186,15 @@ impl Shared {
         verdict: Verdict,
         why: String,
         begun_ms: i64,
-    ) -> Result<Opened> {
+    ) -> Result<Outcome> {
         tracing::warn!(job = entry.job, ?verdict, why, "not run");
         let ended_ms = clock::wall_ms();
-        let (exit, tail, attempt) = (None, String::new(), entry.attempt);
+        let (exit, tail, attempt, token) = (None, String::new(), entry.attempt, entry.token);
         let noted = deploy.map(|deploy| self.progress(deploy, attempt, Progress::Failed, Some(why.clone())));
-        let outcome = Outcome { verdict, exit, error: Some(why), tail, begun_ms, ended_ms, attempt };
+        let outcome = Outcome { verdict, exit, error: Some(why), tail, begun_ms, ended_ms, attempt, token };
         self.ledger.step(entry, Phase::Ended(outcome.clone()), noted.into_iter().collect()).await?;
         self.tell_hub();
-        Ok(Opened::Ended(outcome))
+        Ok(outcome)
     }
 
     fn begin(self: &Arc<Self>, entry: Entry, facts: Facts, failures: u32, input: Vec<u8>) -> Run {
@@ -141,7 +214,7 @@ impl Shared {
         run
     }
 
-    /// From the ledger's "begun" to its "ended". `None` when it was interrupted: then "begun" is what stands there.
+    /// From the ledger's "begun" to its "ended".
     async fn run(
         &self,
         entry: &Entry,
@@ -149,26 +222,19 @@ impl Shared {
         failures: u32,
         input: Vec<u8>,
         cancel: &CancellationToken,
-    ) -> Option<Outcome> {
+    ) -> Ended {
         let _turn = if facts.deploy.is_some() { Some(self.deploying.lock().await) } else { None };
         if self.stop.is_cancelled() {
-            return None;
+            return Ended::Unbegun;
         }
         let begun_ms = clock::wall_ms();
         let noted = facts.deploy.as_ref().map(|deploy| self.progress(deploy, facts.attempt, Progress::Running, None));
         if let Err(error) = self.ledger.step(entry, Phase::Begun, noted.into_iter().collect()).await {
             // Not on the disk: not begun.
             let why = Some(format!("it was not begun: {}", error.full()));
-            let (verdict, exit, tail) = (Verdict::Later, None, String::new());
-            return Some(Outcome {
-                verdict,
-                exit,
-                error: why,
-                tail,
-                begun_ms,
-                ended_ms: begun_ms,
-                attempt: facts.attempt,
-            });
+            let (verdict, exit, tail) = (Verdict::Unable, None, String::new());
+            let (ended_ms, attempt, token) = (begun_ms, facts.attempt, facts.token);
+            return Ended::As(Outcome { verdict, exit, error: why, tail, begun_ms, ended_ms, attempt, token });
         }
         self.tell_hub();
         let order = self.order(facts, input);
@@ -179,8 +245,7 @@ impl Shared {
         })
         .await;
         if ran.how == How::Stopped && self.stop.is_cancelled() {
-            tracing::warn!(job = facts.id, "interrupted: the agent ends");
-            return None;
+            return self.cut_short(entry, facts, begun_ms).await;
         }
         let (mut verdict, exit, mut error) = course::judge(&ran, facts, failures, self.settings.timeout);
         if let (Verdict::Done, Some(deploy)) = (verdict, &facts.deploy)
@@ -188,17 +253,34 @@ impl Shared {
         {
             // Nobody knows yet whether it is well: that is no failure of the deployment.
             if self.stop.is_cancelled() {
-                tracing::warn!(job = facts.id, "interrupted: the agent ends while health is awaited");
-                return None;
+                return self.cut_short(entry, facts, begun_ms).await;
             }
             verdict = if failures < deploy.retries { Verdict::Retry } else { Verdict::Failed };
             error = Some(why);
         }
         let ended_ms = clock::wall_ms();
         let Ran { tail, .. } = ran;
-        let outcome = Outcome { verdict, exit, error, tail, begun_ms, ended_ms, attempt: facts.attempt };
+        let (attempt, token) = (facts.attempt, facts.token);
+        let outcome = Outcome { verdict, exit, error, tail, begun_ms, ended_ms, attempt, token };
         self.end(entry, facts, &outcome).await;
-        Some(outcome)
+        Ended::As(outcome)
+    }
+
+    /// The agent ends in the middle of a run. What may not run again has ended with it: whoever serves the queue next may
+    /// be another, with a ledger that knows nothing of this.
+    async fn cut_short(&self, entry: &Entry, facts: &Facts, begun_ms: i64) -> Ended {
+        tracing::warn!(job = facts.id, may_repeat = facts.may_repeat, "interrupted: the agent ends");
+        if facts.may_repeat {
+            return Ended::Halfway;
+        }
+        match self.interrupted(entry, facts, facts.attempt, begun_ms).await {
+            Ok(outcome) => Ended::As(outcome),
+            Err(error) => {
+                // "Begun" is what stands in it: the next agent says what this one cannot.
+                tracing::error!(job = facts.id, error = error.full(), "its end cannot be written down");
+                Ended::Halfway
+            }
+        }
     }
 
     fn order(&self, facts: &Facts, input: Vec<u8>) -> Order {
@@ -220,7 +302,7 @@ impl Shared {
         let noted = facts.deploy.as_ref().map(|deploy| {
             let progress = match outcome.verdict {
                 Verdict::Done => Progress::Done,
-                Verdict::Retry | Verdict::Later => Progress::Received,
+                Verdict::Retry | Verdict::Later | Verdict::Unable => Progress::Received,
                 Verdict::Superseded | Verdict::Failed | Verdict::Interrupted | Verdict::Cancelled => Progress::Failed,
             };
             self.progress(
@@ -253,8 +335,18 @@ impl Shared {
             tracing::warn!(job = entry.job, error = error.full(), "the progress of a deployment is not written down");
         }
         self.tell_hub();
+        let is_well = async || self.look(Some(&deploy.image)).await == Wellness::Ok;
         let well = async {
-            while self.look().await != Wellness::Ok {
+            loop {
+                if is_well().await {
+                    if !self.settings.probes.iter().any(Probe::asks_engine) {
+                        return;
+                    }
+                    tokio::time::sleep(STAYS_FOR.min(self.settings.settle / 2)).await;
+                    if is_well().await {
+                        return;
+                    }
+                }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
@@ -291,45 +383,50 @@ impl Shared {
     }
 }
 
+/// What a run is known by. An id that is used again is another job. A wish is the same wherever its job comes from: a hub
+/// that lost the job is given it again.
+fn key(id: &str, enqueued_ms: i64, facts: &Result<Facts, String>) -> String {
+    match facts.as_ref().map(|facts| &facts.deploy) {
+        Ok(Some(deploy)) => format!("{id}@{}", deploy.image),
+        Ok(None) | Err(_) => format!("{id}@{enqueued_ms}"),
+    }
+}
+
 enum Opened {
     Run(Run),
     Ended(Outcome),
 }
 
-async fn wait(end: &mut End) -> Option<Outcome> {
+/// Asks the hub until it answers, or refuses.
+async fn patiently<T, F: Future<Output = romaine_queue::Result<T>>>(ask: impl Fn() -> F) -> Option<T> {
+    loop {
+        match ask().await.map_err(Error::from) {
+            Ok(answer) => return Some(answer),
+            Err(error) if error.kind() == ErrorKind::Unreachable => {
+                tracing::debug!(error = error.full(), "the hub is asked again what it was not told");
+                tokio::time::sleep(HUB_AGAIN).await;
+            }
+            Err(error) => {
+                let error = error.full();
+                tracing::error!(error, "what the agent before this one did not tell is told when its leases end");
+                return None;
+            }
+        }
+    }
+}
+
+async fn wait(end: &mut End) -> Option<Ended> {
     match end.wait_for(Option::is_some).await {
-        Ok(end) => end.clone().flatten(),
+        Ok(end) => end.clone(),
         Err(_gone) => None,
     }
 }
 
-fn told(outcome: Option<&Outcome>) -> Result<Done, Failure> {
-    match outcome {
-        Some(outcome) => answer(outcome),
-        None => Err(Failure::retry("the agent ended while it ran")),
+fn told(ended: Option<&Ended>) -> Result<Done, Failure> {
+    match ended {
+        Some(Ended::As(outcome)) => answer(outcome),
+        Some(Ended::Unbegun) => Err(Failure::give_back_for(Duration::ZERO, "the agent ended before it was begun")),
+        Some(Ended::Halfway) => Err(Failure::give_back_for(Duration::ZERO, "the agent ended while it ran")),
+        None => Err(Failure::retry("the agent's run of it ended unexpectedly")),
     }
-}
-
-/// What the queue is told.
-fn answer(outcome: &Outcome) -> Result<Done, Failure> {
-    let why = || with_tail(outcome.error.as_deref().unwrap_or("it failed"), &outcome.tail);
-    match outcome.verdict {
-        Verdict::Done | Verdict::Superseded => {
-            Done::json(outcome).map_err(|error| Failure::dead(format!("done, but its result cannot be told: {error}")))
-        }
-        Verdict::Retry | Verdict::Later => Err(Failure::retry(why())),
-        Verdict::Failed | Verdict::Interrupted | Verdict::Cancelled => Err(Failure::dead(why())),
-    }
-}
-
-fn with_tail(why: &str, tail: &str) -> String {
-    let tail = tail.trim_end();
-    if tail.is_empty() {
-        return why.to_owned();
-    }
-    let mut from = tail.len().saturating_sub(REASON_TAIL);
-    while !tail.is_char_boundary(from) {
-        from += 1;
-    }
-    format!("{why}: {}", tail.get(from..).unwrap_or_default())
 }

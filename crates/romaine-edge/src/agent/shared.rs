@@ -15,8 +15,19 @@ use crate::health;
 use crate::image::Image;
 use crate::record::{Check, Deploy, Progress, Reported, Tried, Wellness};
 
-/// How a run's end reaches those who wait for it. `None` in the end: it was stopped, and nothing is known.
-pub(crate) type End = watch::Receiver<Option<Option<Outcome>>>;
+/// How a run's end reaches those who wait for it.
+pub(crate) type End = watch::Receiver<Option<Ended>>;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It came to this.
+    As(Outcome),
+    /// The agent ends, and its handler was not started.
+    Unbegun,
+    /// The agent ends, and so did its handler, in the middle; it may run again.
+    Halfway,
+}
 
 /// A job that runs.
 #[derive(Debug, Clone)]
@@ -89,10 +100,10 @@ impl Shared {
         remembered.fact()
     }
 
-    /// Looks at everything that is to be looked at.
-    pub(crate) async fn look(&self) -> Wellness {
+    /// Looks at everything that is to be looked at; `image` is what is to run here.
+    pub(crate) async fn look(&self, image: Option<&Image>) -> Wellness {
         let limit = self.settings.health_limit;
-        let checks = join_all(self.settings.probes.iter().map(|probe| probe.look(limit))).await;
+        let checks = join_all(self.settings.probes.iter().map(|probe| probe.look(limit, image))).await;
         let overall = health::overall(&checks);
         let before = std::mem::replace(&mut *lock(&self.checks), checks);
         if health::overall(&before) != overall {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::process::{self, How, Order};
 use crate::error::Error;
+use crate::image::Image;
 use crate::record::{Check, Wellness};
 
 /// A check: `command:CMD`, `http://host:port/path`, `docker:/run/docker.sock`, `podman:/run/podman/podman.sock`.
@@ -63,8 +64,13 @@ fn has_port(authority: &str) -> bool {
 }
 
 impl Probe {
-    /// Looks, for at most `limit`.
-    pub(crate) async fn look(&self, limit: Duration) -> Check {
+    /// Whether it knows of containers that run, not of whether they do their work.
+    pub(crate) const fn asks_engine(&self) -> bool {
+        matches!(self.kind, Kind::Engine { .. })
+    }
+
+    /// Looks, for at most `limit`; `image` is what the edge is to run.
+    pub(crate) async fn look(&self, limit: Duration, image: Option<&Image>) -> Check {
         let (ok, detail, containers) = match &self.kind {
             Kind::Command(command) => {
                 let (ok, detail) = by_command(command, limit).await;
@@ -79,9 +85,9 @@ impl Probe {
                 };
                 (ok, detail, Vec::new())
             }
-            Kind::Engine { socket } => match tokio::time::timeout(limit, containers::list(socket)).await {
+            Kind::Engine { socket } => match tokio::time::timeout(limit, containers::list(socket, image)).await {
                 Ok(Ok(containers)) => {
-                    let (ok, detail) = containers::judge(&containers);
+                    let (ok, detail) = containers::judge(&containers, image);
                     (ok, detail, containers)
                 }
                 Ok(Err(error)) => (false, error, Vec::new()),
@@ -99,10 +105,11 @@ async fn by_command(command: &str, limit: Duration) -> (bool, String) {
     let with = |what: String| if last.is_empty() { what } else { format!("{what}: {last}") };
     match ran.how {
         How::Exited(0) => (true, with("ok".into())),
-        How::Exited(code) => (false, with(format!("exit code {code}"))),
+        How::Exited(code) | How::Missing(code) => (false, with(format!("exit code {code}"))),
         How::Signalled(signal) => (false, with(format!("ended by signal {signal}"))),
         How::TimedOut | How::Stopped => (false, with(format!("did not end within {limit:?}"))),
         How::NotStarted => (false, with("could not be started".into())),
+        How::Unknown => (false, with("nobody knows how it ended".into())),
     }
 }
 
@@ -135,11 +142,11 @@ mod tests {
     #[tokio::test]
     async fn a_command_is_judged_by_its_exit_code() {
         let limit = Duration::from_secs(10);
-        let look = async |text: &str| text.parse::<Probe>().unwrap().look(limit).await;
+        let look = async |text: &str| text.parse::<Probe>().unwrap().look(limit, None).await;
         assert!(look("command:true").await.ok);
         let failed = look("command:echo disk full; exit 2").await;
         assert_eq!((failed.ok, failed.detail.as_str()), (false, "exit code 2: disk full"));
-        let late = "command:sleep 60".parse::<Probe>().unwrap().look(Duration::from_millis(300)).await;
+        let late = "command:sleep 60".parse::<Probe>().unwrap().look(Duration::from_millis(300), None).await;
         assert!(!late.ok && late.detail.contains("did not end"));
     }
 }
