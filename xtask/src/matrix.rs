@@ -70,11 +70,10 @@ pub(crate) fn romaine(subcommand: &str, args: &[String]) -> Result<ExitCode> {
     setup::redis_server()?;
     setup::namespaces();
     let server = options::server(&mut args)?;
-    let mut command: Command =
-        cargo::command(&["run", "--release", "--quiet", "--package", "romaine-cli", "--", subcommand]);
+    // Not optimized: what is shown are seconds, and a newcomer's first build takes a quarter of the time.
+    let mut command: Command = cargo::command(&["run", "--package", "romaine-cli", "--", subcommand]);
     if let Some(server) = server {
         command.env(setup::OVERRIDE, server);
     }
-    eprintln!("building the program (release)");
     cargo::exit_code(command.args(args)).with_context(|| format!("romaine {subcommand}"))
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use clap::ValueEnum;
 use romaine_faultlab::scenario::Pace;
 use romaine_faultlab::scenario::matrix::{
-    Contestant, Fault, Grade, Peers, Scale, Selection, Survey, SurveyPlan, SurveyStep, Under,
+    Contestant, Fault, Grade, Onto, Peers, Scale, Selection, Survey, SurveyPlan, SurveyStep, Under,
 };
 use tokio::sync::mpsc;
 
@@ -47,6 +47,14 @@ pub(crate) struct Args {
     /// How many cells side by side; four for each processor by default.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
+    /// Add to the figures of an earlier survey, a file that --json wrote: its other cells stay, those measured now take
+    /// their places. It must have been made with the same faults, server, machine and versions.
+    #[arg(long, value_name = "FILE")]
+    onto: Option<PathBuf>,
+    /// Measure only what that survey lacks: cells that it does not have, and of each cell as many runs as it has fewer than
+    /// --runs. They are added to its own.
+    #[arg(long, requires = "onto")]
+    missing: bool,
     /// Write every figure to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -77,6 +85,7 @@ pub(crate) async fn run(args: &Args) -> Outcome {
             eprintln!("{} is left out: {missing}", contestant.name);
         }
     }
+    plan.fits().map_err(Failure::usage)?;
     let count = plan.count();
     eprintln!("{count} runs of cells, about {}", in_words(plan.estimate()));
     let (tell, progress) = mpsc::channel(64);
@@ -84,7 +93,7 @@ pub(crate) async fn run(args: &Args) -> Outcome {
     let survey = survey?;
     write_all(args, &survey)?;
     say!("\n{}", summary(&survey));
-    if let Some(done) = survey.stopped_after {
+    if let Some(done) = survey.sittings.last().and_then(|sitting| sitting.stopped_after) {
         let error = anyhow!("stopped after {done} of {count} runs; what was measured is above and written");
         return Err(Failure::negative(error));
     }
@@ -126,6 +135,13 @@ fn plan(args: &Args) -> Result<SurveyPlan, Failure> {
         jobs: args.jobs.map_or(processors * 4, usize::from),
         logs: args.logs.clone(),
         command: command(),
+        onto: match &args.onto {
+            Some(path) => {
+                let survey = Survey::read(path).map_err(Failure::usage)?;
+                Some(Onto { survey, only_missing: args.missing })
+            }
+            None => None,
+        },
     })
 }
 
@@ -226,7 +242,8 @@ fn summary(survey: &Survey) -> String {
         (true, true) => "romaine kept every promise",
         (true, false) => "romaine: PROMISES WERE BROKEN",
     };
-    out.push_str(&format!("\n{verdict} ({:.0} s)", survey.took_s));
+    let took_s = survey.sittings.last().map_or(0.0, |sitting| sitting.took_s);
+    out.push_str(&format!("\n{verdict} ({took_s:.0} s)"));
     out
 }
 

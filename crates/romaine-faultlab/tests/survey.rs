@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use romaine_faultlab::scenario::matrix::{
-    Cell, Contestant, Fault, Grade, Outcome, Scale, Selection, Survey, SurveyPlan, SurveyStep, Topology, Under,
+    Cell, Contestant, Fault, Grade, Onto, Outcome, Scale, Selection, Survey, SurveyPlan, SurveyStep, Topology, Under,
 };
 use romaine_faultlab::scenario::{Driver, Pace};
 use tokio::sync::{mpsc, oneshot};
@@ -43,6 +43,7 @@ fn plan(contestants: Vec<Contestant>, cells: Vec<Cell>) -> SurveyPlan {
         jobs: 6,
         logs: None,
         command: "a test".into(),
+        onto: None,
     }
 }
 
@@ -83,6 +84,13 @@ const WORKING: &str = r#"
     work() { while sleep 0.05; do say "{\"worked\":{\"since\":$(date +%s%6N)}}" || exit; done; }
 "#;
 
+/// What it says of its calls.
+fn totals(acked: u64, open: u64) -> String {
+    format!(
+        r#"{{"calls":{{"acked":{acked},"refused":0,"unknown":0,"open":{open},"late":0,"foreign":0,"never_returned":0,"slowest_ms":0}}}}"#
+    )
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drivers_that_fail_crash_or_are_missing_cost_their_own_cells_only() {
     let mut missing = scripted("missing", "");
@@ -92,6 +100,8 @@ async fn drivers_that_fail_crash_or_are_missing_cost_their_own_cells_only() {
         scripted("crashing", r#"echo 'out of luck' >&2; exit 3"#),
         scripted("babbling", "echo 'hello world'; sleep 60"),
         scripted("narrow", r#"echo '{"at":0,"what":{"trouble":"not supported: the load callers"}}'; sleep 60"#),
+        // One of its 64 callers is answered.
+        scripted("hesitant", &format!("{WORKING} say '{}'; work", totals(100, 63))),
         missing,
     ];
     let survey = measure(&plan(contestants, cells(&[Fault::F04], &[Under::Callers]))).await;
@@ -107,6 +117,7 @@ async fn drivers_that_fail_crash_or_are_missing_cost_their_own_cells_only() {
     };
     failed("crashing", "out of luck");
     failed("babbling", "hello world");
+    failed("hesitant", "most callers to be answered");
     for (client, words) in [("narrow", "not supported"), ("missing", "there is no compiler")] {
         let Outcome::Skipped(reason) = outcome(client).0 else { panic!("{survey:?}") };
         assert!(reason.contains(words), "{client}: {reason}");
@@ -116,7 +127,7 @@ async fn drivers_that_fail_crash_or_are_missing_cost_their_own_cells_only() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_driver_that_does_not_end_is_killed_and_its_open_calls_never_returned() {
-    let totals = r#"{"calls":{"acked":0,"refused":0,"unknown":0,"open":7,"late":0,"foreign":0,"never_returned":0,"slowest_ms":0}}"#;
+    let totals = totals(64, 7);
     // Works until its input says something; then it only breathes.
     let body = format!("{WORKING} say '{totals}'; work & read -r control; sleep 600");
     let survey = measure(&plan(vec![scripted("stubborn", &body)], cells(&[Fault::F04], &[Under::Callers]))).await;
@@ -127,14 +138,74 @@ async fn a_driver_that_does_not_end_is_killed_and_its_open_calls_never_returned(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_failed_is_no_verdict_on_a_server_that_lost_no_connection() {
+    let lost = r#"{"disconnected":{"link":"commands","cause":"a call took too long"}}"#;
+    // Of a caller that never was connected the server has lost nothing.
+    let body = format!(
+        r#"{WORKING} say '{}'; work & sleep 2; say '{lost}'; read -r control; say '"finished"'"#,
+        totals(64, 0)
+    );
+    let survey = measure(&plan(vec![scripted("timid", &body)], cells(&[Fault::F17], &[Under::Callers]))).await;
+    let Outcome::Measured(measured) = &survey.entries[0].runs[0].outcome else { panic!("{survey:?}") };
+    assert_eq!((measured.false_verdicts, measured.grade), (0, Grade::Loses), "64 calls are not in the counter");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_survey_that_is_stopped_has_what_was_measured_and_says_what_was_not() {
     // The second would take its minute.
     let contestants = vec![scripted("crashing", "exit 3"), scripted("silent", "sleep 60")];
     let survey = measure_until(&plan(contestants, cells(&[Fault::F06], &[Under::Blocked])), 1).await;
     let reasons: Vec<_> = survey.entries.iter().map(|entry| (entry.client.as_str(), entry.has_failed())).collect();
-    assert_eq!((survey.stopped_after, reasons), (Some(1), vec![("crashing", true), ("silent", false)]));
+    assert_eq!((survey.sittings[0].stopped_after, reasons), (Some(1), vec![("crashing", true), ("silent", false)]));
     assert_eq!(survey.entries[1].reason(), Some("not measured: it was stopped before"));
-    assert!(survey.markdown(None, None).contains("stopped after 1 run"), "{}", survey.markdown(None, None));
+    let page = survey.markdown(None, None);
+    assert!(page.contains("stopped before its end: one cell was not measured"), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_survey_goes_on_where_an_earlier_one_ended_and_keeps_what_it_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("earlier.json");
+    let cells = cells(&[Fault::F06], &[Under::Blocked]);
+    let mut plan = plan(vec![romaine()], cells.clone());
+    let mut earlier = measure(&plan).await;
+    let Outcome::Measured(measured) = &mut earlier.entries[0].runs[0].outcome else { panic!("{earlier:?}") };
+    // A figure that comes back from JSON only if every digit is read.
+    measured.working_limit_s = 2.615_669_774_999_999_8;
+    std::fs::write(&file, serde_json::to_string(&earlier).unwrap()).unwrap();
+
+    plan.contestants.push(scripted("crashing", "exit 3"));
+    plan.command = "another test".into();
+    plan.onto = Some(Onto { survey: Survey::read(&file).unwrap(), only_missing: false });
+    assert_eq!(plan.count(), 2, "what is there is measured again unless it is said otherwise");
+    plan.onto = Some(Onto { survey: Survey::read(&file).unwrap(), only_missing: true });
+    assert_eq!(plan.count(), 1);
+    let survey = measure(&plan).await;
+    let of =
+        |survey: &Survey, client| serde_json::to_string(survey.entry(client, Pace::Fast, cells[0]).unwrap()).unwrap();
+    assert_eq!(of(&survey, "romaine"), of(&earlier, "romaine"));
+    assert!(survey.entry("crashing", Pace::Fast, cells[0]).unwrap().has_failed());
+    let page = survey.markdown(None, None);
+    assert!(page.contains("    a test\n    another test\n") && !page.contains("stopped"), "{page}");
+
+    plan.contestants = vec![romaine()];
+    plan.runs = 2;
+    assert_eq!(plan.count(), 1, "one of two runs is there");
+    let logs = dir.path().join("logs");
+    plan.logs = Some(logs.clone());
+    let added = measure(&plan).await;
+    let known = earlier.entry("romaine", Pace::Fast, cells[0]).unwrap();
+    let [first, second] = &added.entry("romaine", Pace::Fast, cells[0]).unwrap().runs[..] else { panic!("{added:?}") };
+    assert_eq!(serde_json::to_string(first).unwrap(), serde_json::to_string(&known.runs[0]).unwrap());
+    let log = second.log.as_deref().unwrap();
+    assert!(log.ends_with("run-2.log") && logs.join(log).exists(), "{log}");
+
+    plan.scale = Scale::Quick;
+    let error = plan.fits().unwrap_err().to_string();
+    assert!(error.contains("scale was \"brief\", and is \"quick\" now"), "{error}");
+    std::fs::write(&file, "{}").unwrap();
+    let error = Survey::read(&file).unwrap_err().to_string();
+    assert!(error.contains("earlier.json is no survey of this version"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

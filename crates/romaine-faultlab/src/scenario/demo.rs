@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::field::{Cut, Field, Path};
 use super::host::Host;
 use super::moment::Moment;
+use super::producer::EVERY;
 use super::promises::{BACK_WITHIN, Balance, check_delay, check_flow};
 use super::protocol::{Link, Load, Observation, Order, Pace, Seen};
 use super::record::{Flow, Record};
@@ -248,7 +249,7 @@ pub async fn run(progress: mpsc::Sender<Progress>) -> anyhow::Result<Report> {
     let mut forwarding = tokio::task::JoinSet::new();
     let tell = onlooker(&progress, &mut forwarding);
     let eyes = Eyes { onlooker: Some(tell), ..Eyes::default() };
-    let stage = Stage::set(&Driver::Here, order, Host::Real(field.server.clone()), eyes).await?;
+    let stage = Stage::set(&Driver::Here, order, Host::Real(field.server.clone()), EVERY, eyes).await?;
     note("one client: a consumer in BRPOP jobs 0, a subscriber, 64 callers of INCR".into()).await;
     let mut windows = Vec::new();
     for (number, fault) in (1..).zip(Fault::ALL) {

@@ -10,6 +10,7 @@ use super::change::{demoted, move_slots};
 use super::demo::{Progress, Report, Row, onlooker};
 use super::host::Host;
 use super::moment::Moment;
+use super::producer::EVERY;
 use super::promises::{BACK_WITHIN, Balance, check_delay, check_flow};
 use super::protocol::{JOBS, Load, Observation, Order, Pace};
 use super::record::Record;
@@ -182,7 +183,7 @@ pub async fn run(kind: Kind, progress: mpsc::Sender<Progress>) -> anyhow::Result
     let mut forwarding = tokio::task::JoinSet::new();
     let tell = onlooker(&progress, &mut forwarding);
     let eyes = Eyes { onlooker: Some(tell), ..Eyes::default() };
-    let stage = Stage::set(&Driver::Here, order, scene.host(), eyes).await?;
+    let stage = Stage::set(&Driver::Here, order, scene.host(), EVERY, eyes).await?;
     note("one client: a consumer in BRPOP jobs 0, a subscriber, 64 callers of INCR".into()).await;
     let mut windows = Vec::new();
     for (number, fault) in (1..).zip(kind.faults().iter().copied()) {

@@ -1,6 +1,6 @@
 //! The server's side of a scenario, as the lab sees it: where the loads' data is now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::line::Line;
 use super::producer::Outlet;
 use super::protocol::{COUNTER, JOBS, Load, NEWS, SPREAD_KEYS};
+use crate::admin::USER;
 use crate::deadline::within;
 use crate::{Cluster, Replicated, Sentinels, Server, slot_of};
 
@@ -93,6 +94,17 @@ impl Host {
             }
         }
         Ok(found)
+    }
+
+    /// The client's connections, by the server's numbers for them; `None` where there are several servers.
+    pub(crate) async fn connections(&self) -> anyhow::Result<Option<BTreeSet<u64>>> {
+        let Self::Real(server) = self else { return Ok(None) };
+        let list = server.command(&["CLIENT", "LIST"]).await?.text();
+        let field = |line: &str, name: &str| {
+            line.split_ascii_whitespace().find_map(|pair| Some(pair.strip_prefix(name)?.to_owned()))
+        };
+        let theirs = list.lines().filter(|line| field(line, "user=").as_deref() != Some(USER));
+        Ok(Some(theirs.filter_map(|line| field(line, "id=")?.parse().ok()).collect()))
     }
 
     /// How many elements wait.

@@ -12,8 +12,8 @@ use super::line::Line;
 use super::moment::Moment;
 use super::protocol::{JOBS, NEWS};
 
-/// The time between two elements, and between two messages.
-const EVERY: Duration = Duration::from_millis(20);
+/// The usual time between two elements, and between two messages.
+pub(crate) const EVERY: Duration = Duration::from_millis(20);
 
 /// How long to wait before the server is tried again.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -72,14 +72,14 @@ fn lock(produced: &Mutex<Produced>) -> MutexGuard<'_, Produced> {
 }
 
 impl Producer {
-    pub(crate) fn start(outlet: Outlet, goods: Goods) -> Self {
+    pub(crate) fn start(outlet: Outlet, goods: Goods, every: Duration) -> Self {
         let produced = Arc::<Mutex<Produced>>::default();
         let kill = Arc::<AtomicBool>::default();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let work = Work { goods, produced: produced.clone(), kill: kill.clone(), first: OnceLock::new() };
         if goods.elements || goods.messages {
-            tasks.spawn(produce(outlet, work, stopped));
+            tasks.spawn(produce(outlet, work, every, stopped));
         }
         Self { produced, kill, stop, tasks }
     }
@@ -112,9 +112,9 @@ struct Work {
     first: OnceLock<PathBuf>,
 }
 
-async fn produce(outlet: Outlet, work: Work, stopped: watch::Receiver<bool>) {
+async fn produce(outlet: Outlet, work: Work, every: Duration, stopped: watch::Receiver<bool>) {
     let mut line = None;
-    let mut ticks = tokio::time::interval(EVERY);
+    let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !*stopped.borrow() {
         ticks.tick().await;

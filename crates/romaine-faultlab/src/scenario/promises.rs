@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::protocol::Calls;
 use super::record::Flow;
@@ -32,7 +32,7 @@ pub(crate) fn check_flow(broken: &mut Vec<String>, what: &str, flow: Flow) {
 }
 
 /// The calls of a whole run against the counter that they incremented.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Balance {
     /// Calls that were answered.
     pub acked: u64,

@@ -225,7 +225,7 @@ impl Record {
 }
 
 /// What became of numbered things.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Flow {
     /// Acknowledged by the server.
     pub produced: u64,

@@ -73,9 +73,17 @@ pub(crate) struct Remains {
 
 impl Stage {
     /// Starts the client, then what is produced for it, and waits until all its loads work.
-    pub(crate) async fn set(driver: &Driver, order: Order, host: Host, eyes: Eyes) -> anyhow::Result<Self> {
+    /// `every` is the time between two elements, and between two messages.
+    pub(crate) async fn set(
+        driver: &Driver,
+        order: Order,
+        host: Host,
+        every: Duration,
+        eyes: Eyes,
+    ) -> anyhow::Result<Self> {
         let loads = order.loads.clone();
         let (reads, shard) = (order.consume, order.shard);
+        let callers = u64::try_from(order.callers * order.clients).unwrap_or(u64::MAX);
         // Many clients connect one after the other, some of them slowly.
         let start = START + Duration::from_millis(50) * u32::try_from(order.clients).unwrap_or(u32::MAX);
         let (subject, seen) = Subject::start(driver, order).await?;
@@ -101,7 +109,7 @@ impl Stage {
             shard,
             replicas: host.replicas(),
         };
-        let producer = Producer::start(outlet, goods);
+        let producer = Producer::start(outlet, goods, every);
         let peak = Arc::<AtomicU64>::default();
         let base = subject.pid().and_then(super::subject::resident).unwrap_or(0);
         if let Some(pid) = subject.pid() {
@@ -111,6 +119,7 @@ impl Stage {
         if reads && !stage.loads.contains(&Load::Fetch) {
             let began = stage.probe(Moment::default()).await?;
             stage.all_work(began, START).await.with_context(|| stage.not_working(began))?;
+            stage.callers_work(callers, start).await.with_context(|| stage.not_working(began))?;
         }
         Ok(stage)
     }
@@ -127,6 +136,19 @@ impl Stage {
     pub(crate) async fn all_work(&self, healed: Moment, patience: Duration) -> anyhow::Result<()> {
         until(patience, "all loads to work", || {
             self.producer.read(|produced| self.record.working(produced, &self.loads, healed)).len() == self.loads.len()
+        })
+        .await
+    }
+
+    /// Waits until most callers have been answered. A client that connects for each of them is else caught while it still
+    /// does, and callers that never began lose nothing.
+    async fn callers_work(&self, callers: u64, patience: Duration) -> anyhow::Result<()> {
+        if !self.loads.iter().any(|load| matches!(load, Load::Callers | Load::Spread)) {
+            return Ok(());
+        }
+        until(patience, "most callers to be answered", || {
+            let calls = self.record.calls();
+            calls.acked >= callers && calls.open <= callers / 2
         })
         .await
     }

@@ -76,8 +76,11 @@ fn best(builder: &mut Builder, what_for: Use) {
         if what_for == Use::Commands {
             config.default_command_timeout = CALL_TIMEOUT;
         }
-        // docs.rs, `PerformanceConfig`: a slow reader of the default 32 places misses what does not fit.
-        config.broadcast_channel_capacity = 65_536;
+        if what_for == Use::Subscriptions {
+            // docs.rs, `PerformanceConfig`: a slow reader of the default 32 places misses what does not fit. The room is
+            // taken at once, by each of several channels: a thousand clients would take all there is.
+            config.broadcast_channel_capacity = 65_536;
+        }
     });
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn nonsense(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let mut order = lab.order(field.url());
     order.shard = lab.cell.variant == "sunsubscribe";
     let stage = lab.stage_with(&field, order).await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     proxy.burst_out(Direction::ToClient, outburst);
     // What is wrong shows at once, or never.
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -55,7 +55,7 @@ pub(super) async fn droppers(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let mut order = lab.order(field.url());
     order.loads = vec![Load::Droppers];
     let stage = lab.stage_with(&field, order).await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     tokio::time::sleep(lab.settings.scale.seconds(300, 15, 5)).await;
     let mut outcome = trial.healed(Expect::new(Verdict::Alive)).await?;
     if let Outcome::Measured(measured) = &mut outcome {
@@ -71,7 +71,7 @@ pub(super) async fn torrent(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let mut order = lab.order(field.url());
     order.loads = vec![Load::Torrent];
     let stage = lab.stage_with(&field, order).await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     proxy.accept(Accept::Refuse).await?;
     proxy.cut_all().await?;
     tokio::time::sleep(lab.settings.scale.seconds(300, 30, 8)).await;

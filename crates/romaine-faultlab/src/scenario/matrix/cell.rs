@@ -97,6 +97,6 @@ impl Lab<'_> {
     pub(super) async fn stage_at(&self, host: Host, order: Order) -> anyhow::Result<Stage> {
         self.log.say(&format!("{} of {}", self.cell, self.settings.driver.client()));
         let eyes = Eyes { log: self.log.clone(), ..Eyes::default() };
-        Stage::set(&self.settings.driver, order, host, eyes).await
+        Stage::set(&self.settings.driver, order, host, self.settings.scale.between_goods(), eyes).await
     }
 }

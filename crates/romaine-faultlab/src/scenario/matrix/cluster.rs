@@ -20,7 +20,7 @@ pub(super) async fn changed(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let old = cluster.primary_of(NEWS).await?;
     let mut expect = Expect::new(Verdict::Any)
         .note("the fault is over when another node serves the slot by its own word, or when the moving is done");
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     match lab.cell.variant {
         "killed" => {
             expect.may_lose_writes = true;

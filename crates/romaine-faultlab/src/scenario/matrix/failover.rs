@@ -25,7 +25,7 @@ pub(super) async fn sentinel(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let setup = Arc::new(Sentinels::start().await?);
     let stage = stage(lab, &setup, setup.url()).await?;
     let old = setup.primary().await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     match lab.cell.variant {
         "killed" => old.kill(),
         "frozen" => old.freeze().await?,
@@ -34,13 +34,17 @@ pub(super) async fn sentinel(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let new = setup.wait_for_new_primary(old.address()).await?;
     lab.log.say(&format!("the new primary is {}, the old one was {}", new.address(), old.address()));
     let variant = lab.cell.variant;
+    let log = lab.log.clone();
     let then = async move {
         match variant {
             "killed" => old.restart().await?,
             "frozen" => old.thaw()?,
             _ => {}
         }
-        demoted(&old).await
+        log.say("the old primary lives");
+        demoted(&old).await?;
+        log.say("the old primary is a replica");
+        Ok(())
     };
     let mut expect = expect();
     if variant != "demoted" {
@@ -55,7 +59,7 @@ pub(super) async fn without_sentinels(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let setup = Arc::new(SentinelSetup::new().behind_proxies().start().await?);
     let stage = stage(lab, &setup, setup.url()).await?;
     let old = setup.primary().await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     for proxy in setup.proxies() {
         proxy.set_both(Fault::Stall);
         proxy.accept(Accept::Silent).await?;
@@ -103,7 +107,7 @@ pub(super) async fn with_a_bad_sentinel(lab: Lab<'_>) -> anyhow::Result<Outcome>
     }
     let stage = stage(lab, &setup, url).await?;
     let old = setup.primary().await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     setup.failover().await?;
     setup.wait_for_new_primary(old.address()).await?;
     let note = if is_stale {

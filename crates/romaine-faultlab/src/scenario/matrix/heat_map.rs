@@ -36,7 +36,7 @@ impl Survey {
         let width = MARGIN * 2 + LABELS + columns.len().max(5) * CELL_WIDTH;
         let height = MARGIN * 2 + HEAD + cells.len() * CELL_HEIGHT + FOOT;
         let mut svg = Svg(String::new());
-        let title = format!("The fault matrix of {}: {} faults by {} clients", self.date, cells.len(), columns.len());
+        let title = format!("The fault matrix of {}: {} faults by {} clients", self.date(), cells.len(), columns.len());
         svg.put(&format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
              viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\" \
@@ -46,7 +46,8 @@ impl Survey {
         svg.put(&format!("<title>{}</title>", escaped(&title)));
         svg.put(&format!("<rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>"));
         svg.text(MARGIN, MARGIN + 14, "start", "#111111", 16, &format!("The fault matrix, {}", self.day()));
-        let under = format!("{}; {}; runs of every cell: {}, the worst shown", self.server, self.machine, self.runs);
+        let under =
+            format!("{}; {}; runs of every cell: {}, the worst shown", self.server, self.machine, self.runs_in_words());
         svg.text(MARGIN, MARGIN + 34, "start", "#444444", 11, &under);
         self.columns_head(&mut svg);
         for (row, cell) in cells.iter().enumerate() {
@@ -58,7 +59,7 @@ impl Survey {
     }
 
     fn day(&self) -> &str {
-        self.date.split('T').next().unwrap_or_default()
+        self.date().split('T').next().unwrap_or_default()
     }
 
     /// The clients' names over their configurations.

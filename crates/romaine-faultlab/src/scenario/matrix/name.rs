@@ -41,8 +41,9 @@ pub(super) async fn moved(lab: Lab<'_>) -> anyhow::Result<Outcome> {
 
     let order = lab.order(format!("redis://{NAME}:{}", old.port()));
     let eyes = Eyes { log: lab.log.clone(), ..Eyes::default() };
-    let stage = Stage::set(&driver, order, Host::Replicated(nodes.clone()), eyes).await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let stage =
+        Stage::set(&driver, order, Host::Replicated(nodes.clone()), lab.settings.scale.between_goods(), eyes).await?;
+    let trial = Trial::begin(stage, lab.settings).await?;
     nodes.promote(&new).await?;
     if lab.cell.variant != "at once" {
         tokio::time::sleep(LAG).await;

@@ -25,7 +25,7 @@ pub(super) async fn cut(lab: Lab<'_>, cut: Cut) -> anyhow::Result<Outcome> {
     let (field, stage) = lab.in_namespace(Server::builder()).await?;
     field.cut(cut).await?;
     // The packet filter's tools take their time on a loaded machine; the fault begins when they are done.
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     tokio::time::sleep(minute(lab)).await;
     field.heal().await?;
     let mut expect = Expect::new(Verdict::Dead);
@@ -41,8 +41,8 @@ pub(super) async fn cut(lab: Lab<'_>, cut: Cut) -> anyhow::Result<Outcome> {
 /// F04.
 pub(super) async fn frozen(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let (field, stage) = lab.behind_proxy(Server::builder()).await?;
+    let trial = Trial::begin(stage, lab.settings).await?;
     field.server.freeze().await?;
-    let trial = Trial::begin(stage, lab.settings);
     tokio::time::sleep(minute(lab)).await;
     field.server.thaw()?;
     trial.healed(Expect::new(Verdict::Dead)).await
@@ -52,7 +52,7 @@ pub(super) async fn frozen(lab: Lab<'_>) -> anyhow::Result<Outcome> {
 pub(super) async fn dead_upstream(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let (field, stage) = lab.behind_proxy(Server::builder()).await?;
     let Some(proxy) = field.proxy() else { anyhow::bail!("no proxy") };
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     proxy.keep_acknowledging_with_dead_upstream().await?;
     tokio::time::sleep(minute(lab)).await;
     proxy.heal().await?;
@@ -65,7 +65,7 @@ pub(super) async fn dead_upstream(lab: Lab<'_>) -> anyhow::Result<Outcome> {
 /// F06.
 pub(super) async fn killed(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let (field, stage) = lab.behind_proxy(Server::builder().persistent()).await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     field.server.kill();
     tokio::time::sleep(lab.settings.scale.seconds(5, 5, 2)).await;
     field.server.restart().await?;
@@ -75,7 +75,7 @@ pub(super) async fn killed(lab: Lab<'_>) -> anyhow::Result<Outcome> {
 /// F07.
 pub(super) async fn clients_killed(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let (field, stage) = lab.behind_proxy(Server::builder()).await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     for round in 0..5 {
         if round > 0 {
             tokio::time::sleep(Duration::from_secs(1)).await;

@@ -3,7 +3,7 @@
 use super::fault::Class;
 use super::report::{Grade, Outcome};
 use super::summary::{Entry, Spread, Summary};
-use super::survey::{Survey, config_name};
+use super::survey::{NOT_MEASURED, Survey, config_name};
 use crate::scenario::table::Table;
 
 impl Survey {
@@ -34,19 +34,22 @@ impl Survey {
     }
 
     fn head(&self, picture: Option<&str>) -> String {
-        let mut out = format!("# The fault matrix of {}\n\n    {}\n\n", self.date, self.command);
+        let mut out = format!("# The fault matrix of {}\n\n", self.date());
+        for sitting in &self.sittings {
+            out.push_str(&format!("    {}\n", sitting.command));
+        }
+        let took: f64 = self.sittings.iter().map(|sitting| sitting.took_s).sum();
         out.push_str(&format!(
-            "{}; {}; {:?} scale; runs of every cell: {}, the median shown, and the worst in brackets where it differs; \
+            "\n{}; {}; {:?} scale; runs of every cell: {}, the median shown, and the worst in brackets where it differs; \
              {:.0} min in all.\n\n",
             self.machine,
             self.server,
             self.scale,
-            self.runs,
-            self.took_s / 60.0
+            self.runs_in_words(),
+            took / 60.0
         ));
-        if let Some(done) = self.stopped_after {
-            let runs = if done == 1 { "run" } else { "runs" };
-            out.push_str(&format!("**It was stopped after {done} {runs}: the rest was not measured.**\n\n"));
+        if let Some(words) = self.what_is_not_measured() {
+            out.push_str(&format!("**{words}**\n\n"));
         }
         if let Some(picture) = picture {
             out.push_str(&format!("![The heat map: faults by clients]({picture})\n\n"));
@@ -67,6 +70,21 @@ impl Survey {
             Grade::ALL.map(meaning).join("; ")
         ));
         out
+    }
+
+    /// That it was stopped before its end, and what is missing for it.
+    fn what_is_not_measured(&self) -> Option<String> {
+        let is_missing = |entry: &&Entry| entry.reason() == Some(NOT_MEASURED);
+        let missing = self.entries.iter().filter(is_missing).count();
+        let done = self.sittings.last()?.stopped_after;
+        match (missing, done) {
+            (0, None) => None,
+            (0, Some(done)) => {
+                Some(format!("It was stopped after {done} runs of cells: some were measured less often."))
+            }
+            (1, _) => Some("It was stopped before its end: one cell was not measured.".to_owned()),
+            (_, _) => Some(format!("It was stopped before its end: {missing} cells were not measured.")),
+        }
     }
 
     /// Rows are cells, columns are clients.

@@ -5,14 +5,18 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use super::cell::Lab;
-use super::report::Outcome;
+use super::report::{Grade, Outcome};
 use super::trial::{Expect, Trial, Verdict};
+use crate::deadline::look_again;
 use crate::scenario::field::Field;
 use crate::scenario::line::Line;
 use crate::scenario::moment::Moment;
 use crate::scenario::protocol::{BIG, Control, Load, NEWS, Observation, Pace};
 use crate::scenario::subject::Driver;
 use crate::{Direction, Fault, Server};
+
+/// A subscriber that was told of nothing for so long is told of nothing more.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// F15: with messages of 1 KiB the default backlog of 65,536 messages holds 64 MiB and what belongs to them.
 pub(super) async fn slow_reader(lab: Lab<'_>) -> anyhow::Result<Outcome> {
@@ -23,7 +27,7 @@ pub(super) async fn slow_reader(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     order.consume = false;
     let stage = lab.stage_with(&field, order).await?;
     let mut line = Line::connect(&field.server.unix_path()).await?;
-    let mut trial = Trial::begin(stage, lab.settings);
+    let mut trial = Trial::begin(stage, lab.settings).await?;
     let (begin, length) = (Moment::now(), lab.settings.scale.seconds(60, 15, 5));
     let ballast = "x".repeat(SIZE);
     let (mut published, mut most_buffered) = (0u64, 0u64);
@@ -57,11 +61,19 @@ pub(super) async fn slow_reader(lab: Lab<'_>) -> anyhow::Result<Outcome> {
             told
         })
     };
-    let all_told = || Some(told(&trial)).filter(|(received, dropped)| received + dropped >= published);
-    let waited = crate::deadline::until(Duration::from_secs(60), "all messages", all_told).await;
-    let (received, dropped) = waited.unwrap_or_else(|_| told(&trial));
+    // As long as something comes; a subscriber that was thrown out gets nothing more.
+    let (mut received, mut dropped) = told(&trial);
+    let mut last = Moment::now();
+    while received + dropped < published && Moment::now().since(last) < QUIET {
+        look_again().await;
+        let now = told(&trial);
+        if now != (received, dropped) {
+            ((received, dropped), last) = (now, Moment::now());
+        }
+    }
     let megabytes = published * SIZE as u64 / 1_000_000;
-    let mut expect = Expect::new(Verdict::Alive).note(format!(
+    // The server throws out who does not read: that is no verdict of the client's, and shows in what it did not get.
+    let mut expect = Expect::new(Verdict::Any).note(format!(
         "{megabytes} MB published at {} MB/s; {received} messages received and {dropped} told as dropped, of {published}; \
          the server buffered {} KiB at most",
         megabytes / length.as_secs(),
@@ -77,10 +89,12 @@ pub(super) async fn slow_reader(lab: Lab<'_>) -> anyhow::Result<Outcome> {
         let flow = &mut measured.messages;
         (flow.produced, flow.lost, flow.unannounced) = (published, published - received, unannounced);
         if !is_balanced {
-            measured.broken.push(format!("{received} received and {dropped} dropped are not {published} published"));
+            let grade = if unannounced > 0 { Grade::Loses } else { Grade::Late };
+            measured.breaks(grade, format!("{received} received and {dropped} dropped are not {published} published"));
         }
         if most_buffered > 8 << 20 {
-            measured.broken.push(format!("we were a slow reader: the server buffered {} MiB", most_buffered >> 20));
+            let what = format!("we were a slow reader: the server buffered {} MiB", most_buffered >> 20);
+            measured.breaks(Grade::Late, what);
         }
     }
     Ok(outcome)
@@ -110,7 +124,7 @@ async fn trickle(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let mut order = lab.order(field.url());
     order.loads = vec![Load::Fetch];
     let stage = lab.stage_with(&field, order).await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     proxy.set(Direction::ToClient, Fault::Bandwidth(1_024));
     let size = usize::try_from(length.as_secs())? * 1_024;
     field.server.command(&["SET", BIG, &"x".repeat(size)]).await?;
@@ -130,7 +144,7 @@ async fn script(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     if lab.settings.pace != Pace::Default {
         line.ask(&["CONFIG", "SET", "lua-time-limit", "500"]).await?;
     }
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     let spin = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
                 local stop = now() + tonumber(ARGV[1]) while now() < stop do end return 1";
     line.ask(&["EVAL", spin, "0", &length.as_millis().to_string()]).await.context("the script failed")?;
@@ -144,7 +158,7 @@ async fn pause(lab: Lab<'_>) -> anyhow::Result<Outcome> {
         Pace::Fast | Pace::Off => Duration::from_secs(1),
     };
     let (field, stage) = lab.behind_proxy(Server::builder()).await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     field.server.command(&["CLIENT", "PAUSE", &length.as_millis().to_string(), "WRITE"]).await?;
     tokio::time::sleep(length).await;
     trial.healed(Expect::new(Verdict::Alive).note(format!("a pause of {} s", length.as_secs()))).await
@@ -156,7 +170,7 @@ pub(super) async fn stopped(lab: Lab<'_>) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Skipped("the client has no process of its own here".into()));
     }
     let (_field, stage) = lab.behind_proxy(Server::builder()).await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     trial.stage.subject.set_stopped(true)?;
     tokio::time::sleep(lab.settings.scale.seconds(30, 15, 5)).await;
     trial.stage.subject.set_stopped(false)?;

@@ -4,14 +4,16 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::fault::Fault;
+use crate::scenario::producer::EVERY;
 use crate::scenario::protocol::{Load, Pace};
 use crate::scenario::subject::Driver;
 
 /// A column: what the client is doing meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Under {
     /// Nothing.
@@ -84,6 +86,26 @@ pub struct Cell {
     pub variant: &'static str,
     /// The column.
     pub under: Under,
+}
+
+/// From a file that may be of another version: a cell that is not known is an error.
+impl<'de> Deserialize<'de> for Cell {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Written {
+            fault: Fault,
+            variant: String,
+            under: Under,
+        }
+
+        let Written { fault, variant, under } = Written::deserialize(deserializer)?;
+        let cells = fault.cells();
+        let known = cells.into_iter().find(|(known, column)| *known == variant && *column == under);
+        match known {
+            Some((variant, under)) => Ok(Self { fault, variant, under }),
+            None => Err(D::Error::custom(format!("there is no cell {fault} ({variant}) under {}", under.name()))),
+        }
+    }
 }
 
 impl Cell {
@@ -177,7 +199,7 @@ impl Selection {
 }
 
 /// How long the long faults last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {
     /// As the matrix says: a minute, and five.
@@ -189,6 +211,23 @@ pub enum Scale {
 }
 
 impl Scale {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Quick => "quick",
+            Self::Brief => "brief",
+        }
+    }
+
+    /// The time between two elements, and between two messages: no more of them wait after a long fault than after a short
+    /// one, so that it is the client that is waited for when it has to work again, and not its backlog.
+    pub(super) const fn between_goods(self) -> Duration {
+        match self {
+            Self::Full => Duration::from_millis(80),
+            Self::Quick | Self::Brief => EVERY,
+        }
+    }
+
     /// How long the client is waited for after a fault, far beyond what is promised.
     pub(super) const fn back_at_last(self) -> Duration {
         self.seconds(60, 25, 25)

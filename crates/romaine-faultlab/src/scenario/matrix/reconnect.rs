@@ -25,7 +25,7 @@ pub(super) async fn unanswered(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     } else {
         Accept::CloseAtOnce
     };
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     proxy.accept(mode).await?;
     proxy.cut_all().await?;
     tokio::time::sleep(lab.settings.scale.seconds(30, 15, 5)).await;
@@ -51,7 +51,7 @@ async fn password(lab: Lab<'_>, outage: Duration) -> anyhow::Result<Outcome> {
     let mut order = lab.order(field.url());
     order.password_file = Some(file.path().to_owned());
     let stage = lab.stage_with(&field, order).await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     field.server.command(&["CONFIG", "SET", "requirepass", "after"]).await?;
     field.kill_clients().await?;
     tokio::time::sleep(outage).await;
@@ -63,7 +63,7 @@ async fn password(lab: Lab<'_>, outage: Duration) -> anyhow::Result<Outcome> {
 async fn maxclients(lab: Lab<'_>, outage: Duration) -> anyhow::Result<Outcome> {
     let (field, stage) = lab.behind_proxy(Server::builder()).await?;
     let mut line = Line::connect(&field.server.unix_path()).await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     // Ours and the producer's are already too many.
     line.ask(&["CONFIG", "SET", "maxclients", "1"]).await?;
     for kind in ["normal", "pubsub"] {
@@ -82,7 +82,7 @@ async fn loading(lab: Lab<'_>, outage: Duration) -> anyhow::Result<Outcome> {
     line.ask(&["DEBUG", "POPULATE", "1000", "ballast", "2048"]).await?;
     line.ask(&["CONFIG", "SET", "loading-process-events-interval-bytes", "1024"]).await?;
     line.ask(&["CONFIG", "SET", "key-load-delay", &outage.as_millis().to_string()]).await?;
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     let mut loading = tokio::task::JoinSet::new();
     loading.spawn(async move { line.ask(&["DEBUG", "RELOAD"]).await });
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::plan::{Cell, Scale};
 use super::storm::Storm;
@@ -12,7 +12,7 @@ use crate::scenario::record::Flow;
 use crate::scenario::table::{Table, seconds};
 
 /// A cell in one word, the best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grade {
     /// Every promise was kept.
@@ -45,7 +45,7 @@ impl Grade {
 }
 
 /// The figures of one cell.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Measured {
     /// All in one word.
     pub grade: Grade,
@@ -81,12 +81,20 @@ pub struct Measured {
     /// Promises that were not kept.
     pub broken: Vec<String>,
     /// What the client said of its connections since the fault began; only where a promise was not kept.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub course: Vec<String>,
 }
 
+impl Measured {
+    /// A promise that was not kept, seen by the cell itself: it is no better than `grade` for that.
+    pub(super) fn breaks(&mut self, grade: Grade, what: String) {
+        self.grade = self.grade.max(grade);
+        self.broken.push(what);
+    }
+}
+
 /// What became of a cell.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It was measured.

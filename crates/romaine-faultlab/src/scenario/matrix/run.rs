@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::cell::measure;
+use super::machine;
 use super::plan::{Cell, Settings};
 use super::report::{CellReport, Outcome, Report};
 use crate::Namespace;
@@ -126,7 +127,7 @@ async fn one(task: &Task, no_namespace: Option<String>) -> CellReport {
         Err(_elapsed) => Outcome::Failed(gave_up(limit)),
     };
     match &outcome {
-        Outcome::Failed(error) => log.say(&format!("FAILED: {error}")),
+        Outcome::Failed(error) => log.say(&format!("FAILED: {}", machine::scrub(error))),
         Outcome::Skipped(reason) => log.say(&format!("skipped: {reason}")),
         Outcome::Measured(_) => {}
     }

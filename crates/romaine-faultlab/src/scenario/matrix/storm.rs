@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::cell::Lab;
-use super::report::Outcome;
+use super::report::{Grade, Outcome};
 use super::trial::{Expect, Trial, Verdict};
 use crate::Server;
 use crate::scenario::host::Host;
@@ -26,7 +26,7 @@ const DOWN_FOR: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// How many connections came back at once.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Storm {
     /// How many there were before.
     pub clients: u64,
@@ -71,7 +71,7 @@ pub(super) async fn masses(lab: Lab<'_>) -> anyhow::Result<Outcome> {
         )));
     }
     let overflows = listen_overflows();
-    let trial = Trial::begin(stage, lab.settings);
+    let trial = Trial::begin(stage, lab.settings).await?;
     let mut accepted = before.accepted;
     if lab.cell.variant == "restart" {
         server.kill();
@@ -111,6 +111,9 @@ pub(super) async fn masses(lab: Lab<'_>) -> anyhow::Result<Outcome> {
             storm.listen_overflows
         );
         measured.working_s = storm.back_s;
+        if storm.back_s.is_none() {
+            measured.breaks(Grade::Hangs, "not 99 % of the connections came back".to_owned());
+        }
         measured.storm = Some(storm);
     }
     Ok(outcome)

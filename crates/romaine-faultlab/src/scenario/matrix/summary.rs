@@ -1,13 +1,13 @@
 //! Several runs of one cell as one.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::plan::Cell;
 use super::report::{Grade, Measured, Outcome};
 use crate::scenario::protocol::Pace;
 
 /// All runs of one cell with one client in one configuration.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
     /// Which client.
     pub client: String,
@@ -23,7 +23,7 @@ pub struct Entry {
 }
 
 /// One run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {
     /// What became of it.
     pub outcome: Outcome,
@@ -35,7 +35,7 @@ pub struct Run {
 }
 
 /// The median and the worst of several figures.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Spread<T> {
     /// The one in the middle; of two in the middle the worse.
     pub median: T,
@@ -52,7 +52,7 @@ impl<T: Copy> Spread<T> {
 }
 
 /// What several runs amount to. A time that is missing is worse than any.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The worst run's word.
     pub grade: Grade,

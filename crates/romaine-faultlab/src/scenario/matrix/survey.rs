@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use super::onto::Onto;
 use super::peers::Contestant;
 use super::plan::{Cell, Scale, Settings};
 use super::report::{CellReport, Outcome};
@@ -35,6 +36,8 @@ pub struct SurveyPlan {
     pub logs: Option<PathBuf>,
     /// The command that asks for all this, without what is the machine's own.
     pub command: String,
+    /// An earlier survey to add to.
+    pub onto: Option<Onto>,
 }
 
 /// What happens while a survey runs.
@@ -56,7 +59,7 @@ pub enum SurveyStep {
 }
 
 /// Who was measured.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Who {
     /// Its name.
     pub name: String,
@@ -69,26 +72,33 @@ pub struct Who {
     pub missing: Option<String>,
 }
 
-/// The matrix of many clients.
-#[derive(Debug, Clone, Serialize)]
-pub struct Survey {
-    /// When it was begun, in UTC.
+/// One command that measured.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sitting {
+    /// When it ended, in UTC.
     pub date: String,
-    /// What made it.
+    /// The command.
     pub command: String,
-    /// The server.
-    pub server: String,
-    /// The machine.
-    pub machine: String,
-    /// The length of the faults.
-    pub scale: Scale,
-    /// How often each cell was measured.
+    /// How often each of its cells was measured.
     pub runs: usize,
     /// How many runs of cells had ended when it was stopped, if that is so: not all cells were measured, or not as often.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped_after: Option<usize>,
     /// How long it took, in seconds.
     pub took_s: f64,
+}
+
+/// The matrix of many clients.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Survey {
+    /// What made it, the last one last.
+    pub sittings: Vec<Sitting>,
+    /// The server.
+    pub server: String,
+    /// The machine.
+    pub machine: String,
+    /// The length of the faults.
+    pub scale: Scale,
     /// The configurations.
     pub configs: Vec<Pace>,
     /// The clients.
@@ -132,7 +142,8 @@ impl SurveyPlan {
             for cell in &self.cells {
                 for config in &self.configs {
                     for (who, contestant) in self.contestants.iter().enumerate() {
-                        if contestant.cannot(*cell).is_none() {
+                        let known = |onto: &Onto| onto.runs(&contestant.name, *config, *cell);
+                        if contestant.cannot(*cell).is_none() && run >= self.onto.as_ref().map_or(0, known) {
                             all.push((run, who, *config, *cell));
                         }
                     }
@@ -146,12 +157,13 @@ impl SurveyPlan {
     ///
     /// # Errors
     ///
-    /// When the directory for the logs cannot be made.
+    /// When the directory for the logs cannot be made, or the earlier survey is of something else ([`fits`](Self::fits)).
     pub async fn run(
         &self,
         progress: mpsc::Sender<SurveyStep>,
         stop: impl Future<Output = ()>,
     ) -> anyhow::Result<Survey> {
+        self.fits()?;
         let began = Moment::now();
         if let Some(logs) = &self.logs {
             std::fs::create_dir_all(logs)?;
@@ -186,18 +198,25 @@ impl SurveyPlan {
                 }
             }
         }
-        Ok(Survey {
+        let sitting = Sitting {
             date: super::machine::date(),
             command: self.command.clone(),
-            server: super::machine::server(),
-            machine: super::machine::describe(),
-            scale: self.scale,
             runs: self.runs,
             stopped_after: (measured < names.len()).then_some(measured),
             took_s: Moment::now().since(began).as_secs_f64(),
+        };
+        let survey = Survey {
+            sittings: vec![sitting],
+            server: super::machine::server(),
+            machine: super::machine::describe(),
+            scale: self.scale,
             configs: self.configs.clone(),
             clients: self.contestants.iter().map(who).collect(),
             entries,
+        };
+        Ok(match &self.onto {
+            Some(onto) => survey.added_to(onto.clone()),
+            None => survey,
         })
     }
 
@@ -266,7 +285,7 @@ pub const fn config_name(config: Pace) -> &'static str {
     }
 }
 
-const fn config_place(config: Pace) -> u8 {
+pub(super) const fn config_place(config: Pace) -> u8 {
     match config {
         Pace::Default => 0,
         Pace::Fast => 1,
@@ -283,8 +302,11 @@ fn who(contestant: &Contestant) -> Who {
     }
 }
 
+/// Said of a cell that was not reached.
+pub(super) const NOT_MEASURED: &str = "not measured: it was stopped before";
+
 fn not_run(contestant: &Contestant, cell: Cell) -> Run {
-    let reason = contestant.cannot(cell).unwrap_or_else(|| "not measured: it was stopped before".into());
+    let reason = contestant.cannot(cell).unwrap_or_else(|| NOT_MEASURED.into());
     Run { outcome: Outcome::Skipped(reason), took_s: 0.0, log: None }
 }
 
@@ -322,7 +344,11 @@ impl Survey {
     #[must_use]
     pub fn columns(&self) -> Vec<(&Who, Pace)> {
         let of = |who| self.configs.iter().map(move |config| (who, *config));
-        self.clients.iter().filter(|who| who.missing.is_none()).flat_map(of).collect()
+        let is_shown = |(who, config): &(&Who, Pace)| {
+            let is_it = |entry: &Entry| entry.client == who.name && entry.config == *config;
+            who.missing.is_none() && self.entries.iter().any(is_it)
+        };
+        self.clients.iter().flat_map(of).filter(is_shown).collect()
     }
 
     /// Whether romaine kept every promise and nothing of it failed.

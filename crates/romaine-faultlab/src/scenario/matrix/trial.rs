@@ -1,6 +1,6 @@
 //! A fault's course in one cell, and what is read off it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::plan::Settings;
@@ -72,13 +72,21 @@ pub(super) struct Trial {
     bound: Duration,
     patience: Duration,
     begin: Moment,
+    /// The client's connections before the fault, unless its own word is enough.
+    connections: Option<BTreeSet<u64>>,
 }
 
 impl Trial {
     /// The fault begins.
-    pub(super) fn begin(stage: Stage, settings: &Settings) -> Self {
+    pub(super) async fn begin(stage: Stage, settings: &Settings) -> anyhow::Result<Self> {
+        // romaine tells of every connection that it gives up. Of others a call that fails is taken for one.
+        let connections = match settings.driver.client() {
+            "romaine" => None,
+            _ => stage.host.connections().await?,
+        };
         stage.log.say("the fault begins");
-        Self { stage, bound: settings.bound(), patience: settings.scale.back_at_last(), begin: Moment::now() }
+        let (bound, patience) = (settings.bound(), settings.scale.back_at_last());
+        Ok(Self { stage, bound, patience, begin: Moment::now(), connections })
     }
 
     /// The fault is over: waits until the client works again, ends everything, and judges.
@@ -93,7 +101,7 @@ impl Trial {
         then: impl Future<Output = anyhow::Result<()>>,
     ) -> anyhow::Result<Outcome> {
         let healed = Moment::now();
-        let Self { stage, bound, patience, begin } = self;
+        let Self { stage, bound, patience, begin, connections } = self;
         let log = stage.log.clone();
         log.say("the fault is over");
         // A driver that has died cannot be asked, which the wait below shows.
@@ -103,10 +111,17 @@ impl Trial {
         log.say(if back.is_ok() { "all loads work again" } else { "not all loads came back" });
         then.await?;
         tokio::time::sleep(CALM).await;
+        let closed = match connections.filter(|_| expect.verdict == Verdict::Alive) {
+            Some(before) => {
+                let now = stage.host.connections().await?.unwrap_or_default();
+                Some(before.difference(&now).count())
+            }
+            None => None,
+        };
         let loads = stage.loads.clone();
         let (record, remains) = stage.strike().await?;
         log.say("all has ended");
-        let verdict = Judge { expect, bound, begin, healed, loads: &loads, record: &record, remains: &remains };
+        let verdict = Judge { expect, bound, begin, healed, closed, loads: &loads, record: &record, remains: &remains };
         let measured = verdict.judge();
         measured.broken.iter().for_each(|broken| log.say(&format!("BROKEN: {broken}")));
         Ok(Outcome::Measured(Box::new(measured)))
@@ -120,6 +135,8 @@ struct Judge<'a> {
     bound: Duration,
     begin: Moment,
     healed: Moment,
+    /// How many of the connections that it had before the fault are closed, where that was looked at.
+    closed: Option<usize>,
     loads: &'a [Load],
     record: &'a Record,
     remains: &'a Remains,
@@ -198,7 +215,9 @@ impl Judge<'_> {
             }
             Verdict::Alive => {
                 let lost = |what: &Observation| matches!(what, Observation::Disconnected { .. });
-                let count = record.count(begin, Moment::MAX, lost);
+                let told = record.count(begin, Moment::MAX, lost);
+                // A call that took too long has failed, and its connection need not have been given up for that.
+                let count = self.closed.map_or(told, |closed| told.min(closed));
                 if count > 0 {
                     broken.push(format!("{count} connections given up without need"));
                 }

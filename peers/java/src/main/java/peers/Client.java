@@ -9,8 +9,18 @@ interface Client {
         Client connect(Order order, Target target, Witness witness) throws Exception;
     }
 
+    /** Whose words an error is. */
+    enum Origin {
+        /** The server answered. */
+        SERVER,
+        /** The connection failed, or did not come about. */
+        CONNECTION,
+        /** The client itself, before any connection: its pool was empty for too long. */
+        CLIENT
+    }
+
     /** What is known of a failed call. */
-    record Failure(boolean isUnsent, boolean isAnswer, String cause) {}
+    record Failure(boolean isUnsent, Origin origin, String cause) {}
 
     /**
      * Whether the client says by itself when it loses a connection. If not, a call that fails without an answer is what its

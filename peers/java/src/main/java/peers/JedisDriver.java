@@ -1,6 +1,7 @@
 package peers;
 
 import java.time.Duration;
+import java.util.NoSuchElementException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.CountDownLatch;
@@ -204,8 +205,16 @@ final class JedisDriver implements Client {
     /** A call to one server is sent once; the cluster's client sends again, so that its last error does not tell. */
     @Override
     public Failure failure(Throwable error) {
-        boolean isAnswer = error instanceof JedisDataException;
         boolean isOneTry = target.kind() != Target.Kind.CLUSTER;
-        return new Failure(isAnswer && isOneTry, isAnswer, String.valueOf(error));
+        var origin = origin(error);
+        return new Failure(origin != Origin.CONNECTION && isOneTry, origin, String.valueOf(error));
+    }
+
+    private static Origin origin(Throwable error) {
+        if (error instanceof JedisDataException) {
+            return Origin.SERVER;
+        }
+        // Pool.getResource: commons-pool says so when all connections are in use for longer than the pool waits.
+        return error.getCause() instanceof NoSuchElementException ? Origin.CLIENT : Origin.CONNECTION;
     }
 }

@@ -200,6 +200,7 @@ final class LettuceDriver implements Client {
     @Override
     public Failure failure(Throwable error) {
         var cause = error instanceof java.util.concurrent.CompletionException ? error.getCause() : error;
-        return new Failure(false, cause instanceof RedisCommandExecutionException, String.valueOf(cause));
+        var origin = cause instanceof RedisCommandExecutionException ? Origin.SERVER : Origin.CONNECTION;
+        return new Failure(false, origin, String.valueOf(cause));
     }
 }

@@ -44,10 +44,10 @@ final class Loads {
         if (client.tellsOfConnections()) {
             return;
         }
-        if (failure != null && !failure.isAnswer()) {
-            witness.lost(link, failure.cause());
-        } else {
+        if (failure == null || failure.origin() == Client.Origin.SERVER) {
             witness.back(link);
+        } else if (failure.origin() == Client.Origin.CONNECTION) {
+            witness.lost(link, failure.cause());
         }
     }
 
@@ -105,7 +105,7 @@ final class Loads {
                 ended(since, client.deadline(), null);
             } catch (TimeoutException left) {
                 reply.cancel(true);
-                tally.ended(since, client.deadline(), new Client.Failure(false, false, ""));
+                tally.ended(since, client.deadline(), new Client.Failure(false, Client.Origin.CLIENT, ""));
             } catch (ExecutionException error) {
                 ended(since, client.deadline(), client.failure(error.getCause()));
             } catch (InterruptedException end) {
