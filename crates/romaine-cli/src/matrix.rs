@@ -48,7 +48,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     /// Add to the figures of an earlier survey, a file that --json wrote: its other cells stay, those measured now take
-    /// their places. It must have been made with the same faults, server, machine and versions.
+    /// their places. It must have been made with the same faults, server, versions and kind of machine.
     #[arg(long, value_name = "FILE")]
     onto: Option<PathBuf>,
     /// Measure only what that survey lacks: cells that it does not have, and of each cell as many runs as it has fewer than

@@ -44,6 +44,12 @@ pub(super) fn describe() -> String {
     format!("{processors} processors ({model}), {} {}", read("/proc/sys/kernel/ostype").trim(), kernel.trim())
 }
 
+/// What makes figures of two machines comparable: all of it but the kernel's build, which its makers number behind a dash.
+pub(super) fn kind(machine: &str) -> &str {
+    let release = machine.rfind(' ').map_or(0, |space| space + 1);
+    machine.get(release..).and_then(|text| text.find('-')).map_or(machine, |dash| &machine[..release + dash])
+}
+
 /// Without directories of this machine.
 pub(super) fn scrub(text: &str) -> String {
     let mut text = text.to_owned();
@@ -73,6 +79,14 @@ mod tests {
         assert_eq!(civil(0), (1970, 1, 1));
         assert_eq!(civil(19_782), (2024, 2, 29));
         assert_eq!(civil(20_819), (2027, 1, 1));
+    }
+
+    #[test]
+    fn builds_of_one_kernel_are_of_a_kind_and_versions_are_not() {
+        let machine = |kernel: &str| format!("2 processors (AMD EPYC-Rome), Linux {kernel}");
+        assert_eq!(kind(&machine("6.1.0-13-amd64")), kind(&machine("6.1.0-18-amd64")));
+        assert_eq!(kind(&machine("6.18.44")), machine("6.18.44"));
+        assert_ne!(kind(&machine("6.18.44-a")), kind(&machine("6.18.45-a")));
     }
 
     #[test]

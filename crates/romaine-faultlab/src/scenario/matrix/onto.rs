@@ -33,7 +33,7 @@ impl SurveyPlan {
     ///
     /// # Errors
     ///
-    /// What differs: the length of the faults, the server, the machine or its kernel, a client's version.
+    /// What differs: the length of the faults, the server, the kind of machine or its kernel's version, a client's version.
     pub fn fits(&self) -> anyhow::Result<()> {
         let Some(Onto { survey, .. }) = &self.onto else { return Ok(()) };
         let same = |what: &str, then: &str, now: &str| {
@@ -42,7 +42,10 @@ impl SurveyPlan {
         };
         same("scale", survey.scale.name(), self.scale.name())?;
         same("server", &survey.server, &super::machine::server())?;
-        same("machine", &survey.machine, &super::machine::describe())?;
+        let here = super::machine::describe();
+        for sitting in &survey.sittings {
+            same("machine", super::machine::kind(&sitting.machine), super::machine::kind(&here))?;
+        }
         for now in self.contestants.iter().filter(|contestant| contestant.missing.is_none()) {
             let then = survey.clients.iter().find(|who| who.name == now.name && who.missing.is_none());
             if let Some(then) = then {
@@ -69,10 +72,10 @@ impl Survey {
     #[must_use]
     pub(super) fn added_to(self, onto: Onto) -> Self {
         let Onto { survey: earlier, only_missing } = onto;
-        let Self { sittings, server, machine, scale, configs, clients, entries } = self;
+        let Self { sittings, server, scale, configs, clients, entries } = self;
         let mut all = earlier;
         all.sittings.extend(sittings);
-        (all.server, all.machine, all.scale) = (server, machine, scale);
+        (all.server, all.scale) = (server, scale);
         all.configs.extend(configs);
         all.configs.sort_by_key(|config| config_place(*config));
         all.configs.dedup();
@@ -133,6 +136,15 @@ impl Survey {
             (least, most) if least == most => most.to_string(),
             (least, most) => format!("{least} to {most}"),
         }
+    }
+
+    /// The machines of all sittings, in words.
+    #[must_use]
+    pub fn machines(&self) -> String {
+        let mut machines: Vec<_> = self.sittings.iter().map(|sitting| sitting.machine.as_str()).collect();
+        machines.sort_unstable();
+        machines.dedup();
+        machines.join(" and ")
     }
 
     /// The date of the last sitting.

@@ -42,7 +42,7 @@ impl Survey {
         out.push_str(&format!(
             "\n{}; {}; {:?} scale; runs of every cell: {}, the median shown, and the worst in brackets where it differs; \
              {:.0} min in all.\n\n",
-            self.machine,
+            self.machines(),
             self.server,
             self.scale,
             self.runs_in_words(),

@@ -79,6 +79,8 @@ pub struct Sitting {
     pub date: String,
     /// The command.
     pub command: String,
+    /// The machine.
+    pub machine: String,
     /// How often each of its cells was measured.
     pub runs: usize,
     /// How many runs of cells had ended when it was stopped, if that is so: not all cells were measured, or not as often.
@@ -95,8 +97,6 @@ pub struct Survey {
     pub sittings: Vec<Sitting>,
     /// The server.
     pub server: String,
-    /// The machine.
-    pub machine: String,
     /// The length of the faults.
     pub scale: Scale,
     /// The configurations.
@@ -201,6 +201,7 @@ impl SurveyPlan {
         let sitting = Sitting {
             date: super::machine::date(),
             command: self.command.clone(),
+            machine: super::machine::describe(),
             runs: self.runs,
             stopped_after: (measured < names.len()).then_some(measured),
             took_s: Moment::now().since(began).as_secs_f64(),
@@ -208,7 +209,6 @@ impl SurveyPlan {
         let survey = Survey {
             sittings: vec![sitting],
             server: super::machine::server(),
-            machine: super::machine::describe(),
             scale: self.scale,
             configs: self.configs.clone(),
             clients: self.contestants.iter().map(who).collect(),
