@@ -1,4 +1,5 @@
-//! romaine keeps its promises in the cells of the fault matrix, with its fast liveness and short faults, side by side.
+//! romaine keeps its promises in the cells of the fault matrix, with short faults, side by side; with its fast liveness where
+//! nothing is said.
 
 use romaine_faultlab::scenario::matrix::{self, Fault, Outcome, Progress, Scale, Selection, Settings, Under};
 use romaine_faultlab::scenario::{Driver, Pace};
@@ -11,8 +12,8 @@ fn settings(pace: Pace) -> Settings {
 }
 
 /// Measures these cells; the test fails with the words of every broken promise.
-async fn measure(faults: &[Fault], under: &[Under]) {
-    let settings = settings(Pace::Fast);
+async fn measure(pace: Pace, faults: &[Fault], under: &[Under]) {
+    let settings = settings(pace);
     let cells = Selection { faults: faults.to_vec(), under: under.to_vec() }.cells();
     let (tell, mut progress) = mpsc::channel(64);
     let mut showing = JoinSet::new();
@@ -37,12 +38,18 @@ async fn measure(faults: &[Fault], under: &[Under]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_promise_is_kept_when_the_peer_is_gone() {
     let faults = [Fault::F01, Fault::F02, Fault::F03, Fault::F04, Fault::F05, Fault::F06, Fault::F07];
-    measure(&faults, &[Under::Callers, Under::Blocked, Under::Subscribed]).await;
+    measure(Pace::Fast, &faults, &[Under::Callers, Under::Blocked, Under::Subscribed]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_promise_is_kept_when_the_peer_refuses_dawdles_or_talks_nonsense() {
-    measure(&[Fault::F08, Fault::F09, Fault::F16, Fault::F17, Fault::F19], &[]).await;
+async fn every_promise_is_kept_when_the_peer_refuses_or_talks_nonsense() {
+    measure(Pace::Fast, &[Fault::F08, Fault::F09, Fault::F17, Fault::F19], &[]).await;
+}
+
+/// By default: who bears 8 s of silence bears a script until the server says that it is busy with one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_taken_for_dead_who_is_only_slow() {
+    measure(Pace::Default, &[Fault::F16], &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -95,6 +95,7 @@ fn crowd(what: &Observation) -> Option<&'static str> {
         | Observation::Stalled { .. }
         | Observation::Failover { .. }
         | Observation::ElementMayBeLost
+        | Observation::Broken { .. }
         | Observation::Gap { .. }
         | Observation::Dropped(_)
         | Observation::Trouble(_)

@@ -299,8 +299,8 @@ fn report(
     });
     let rows: Vec<_> = rows.collect();
     let always = (Moment::default(), Moment::MAX);
-    let elements = record.elements(&remains.produced, always.0, always.1);
-    let messages = record.messages(&remains.produced, always.0, always.1);
+    let elements = record.elements(&remains.produced, always.0, always.1).to_the_word();
+    let messages = record.messages(&remains.produced, always.0, always.1).to_the_word();
     let calls = Balance::new(remains.calls, remains.counter);
     let mut broken = record.troubles(always.0, always.1);
     check_flow(&mut broken, "elements", elements);
@@ -329,8 +329,8 @@ fn row(window: &Window, until: Moment, record: &Record, remains: &Remains, by_pr
         let after = working.get(&load).filter(|at| **at < until).map(|at| at.since(healed));
         check_delay(&mut broken, &format!("{link}: working again"), after, limit);
     }
-    let elements = record.elements(&remains.produced, begin, until);
-    let messages = record.messages(&remains.produced, begin, until);
+    let elements = record.elements(&remains.produced, begin, until).to_the_word();
+    let messages = record.messages(&remains.produced, begin, until).to_the_word();
     check_flow(&mut broken, "elements", elements);
     check_flow(&mut broken, "messages", messages);
     let since = |times: BTreeMap<Load, Moment>, start: Moment| {
@@ -366,6 +366,7 @@ pub fn describe(what: &Observation) -> Option<String> {
         Observation::Disconnected { link, cause } => format!("{} given up: {cause}", to(link)),
         Observation::Activated { link } => format!("{} connected", to(link)),
         Observation::Fenced { verdict } => format!("{} ghost fenced: {verdict}", to(&Link::Blocking)),
+        Observation::Broken { link, cause } => format!("{link:<13} call ended, its effect unknown: {cause}"),
         Observation::ElementMayBeLost => {
             format!("{} the consumer is told: an element may have been lost", to(&Link::Blocking))
         }

@@ -212,8 +212,8 @@ fn report(kind: Kind, began: Moment, windows: &[Window], record: &Record, remain
         row(kind, window, until, record, remains)
     });
     let rows: Vec<_> = rows.collect();
-    let elements = record.elements(&remains.produced, Moment::default(), Moment::MAX);
-    let messages = record.messages(&remains.produced, Moment::default(), Moment::MAX);
+    let elements = record.elements(&remains.produced, Moment::default(), Moment::MAX).to_the_word();
+    let messages = record.messages(&remains.produced, Moment::default(), Moment::MAX).to_the_word();
     let calls = Balance::new(remains.calls, remains.counter);
     let mut broken = record.troubles(Moment::default(), Moment::MAX);
     check_flow(&mut broken, "elements", elements);
@@ -245,8 +245,8 @@ fn row(kind: Kind, window: &Window, until: Moment, record: &Record, remains: &Re
         let after = working.get(&load).filter(|at| **at < until).map(|at| at.since(healed));
         check_delay(&mut broken, &format!("{}: working again", load.link()), after, limit);
     }
-    let elements = record.elements(&remains.produced, begin, until);
-    let messages = record.messages(&remains.produced, begin, until);
+    let elements = record.elements(&remains.produced, begin, until).to_the_word();
+    let messages = record.messages(&remains.produced, begin, until).to_the_word();
     check_flow(&mut broken, "elements", elements);
     check_flow(&mut broken, "messages", messages);
     let since = |times: BTreeMap<Load, Moment>, start: Moment| {

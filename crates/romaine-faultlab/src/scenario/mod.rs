@@ -27,6 +27,7 @@ mod producer;
 mod promises;
 mod protocol;
 mod record;
+mod sockets;
 mod stage;
 mod subject;
 pub mod table;

@@ -208,6 +208,13 @@ pub enum Observation {
     Element(u64),
     /// The consumer was told that an element may have been lost.
     ElementMayBeLost,
+    /// A blocking call ended in an error, its effect unknown: one element may have been lost with it.
+    Broken {
+        /// The connection.
+        link: Link,
+        /// The error.
+        cause: String,
+    },
     /// The subscriber was given this message.
     Message(u64),
     /// The subscriber was told that messages between the two moments are missing here.

@@ -54,7 +54,8 @@ impl Record {
             for seen in all.iter().filter(|seen| seen.at >= healed) {
                 let link = match &seen.what {
                     Observation::Worked { since } if *since >= healed => Link::Commands,
-                    Observation::Element(number) if began(&produced.elements, *number) => Link::Blocking,
+                    // An element that has waited shows it as well: whoever drains a backlog first works already.
+                    Observation::Element(_) => Link::Blocking,
                     Observation::Message(number) if began(&produced.messages, *number) => Link::Subscriptions,
                     _ => continue,
                 };
@@ -77,7 +78,7 @@ impl Record {
             };
             let before = all.iter().take_while(|seen| seen.at < from).filter_map(failed).last().unwrap_or(0);
             for seen in all.iter().filter(|seen| seen.at >= from && seen.at < until) {
-                if let Observation::Disconnected { link, .. } = &seen.what {
+                if let Observation::Disconnected { link, .. } | Observation::Broken { link, .. } = &seen.what {
                     for load in loads.iter().filter(|load| load.link() == *link) {
                         noticed.entry(*load).or_insert(seen.at);
                     }
@@ -164,11 +165,13 @@ impl Record {
         self.read(|all| {
             let mut delivered = HashSet::new();
             let mut flow = Flow::default();
+            let mut outages = 0;
             for seen in all {
                 let is_now = seen.at >= from && seen.at < until;
                 match &seen.what {
                     Observation::Element(number) if !delivered.insert(*number) && is_now => flow.duplicates += 1,
-                    Observation::ElementMayBeLost if is_now => flow.announced += 1,
+                    Observation::ElementMayBeLost | Observation::Broken { .. } if is_now => flow.announced += 1,
+                    Observation::Disconnected { link: Link::Blocking, .. } if is_now => outages += 1,
                     _ => {}
                 }
             }
@@ -178,8 +181,10 @@ impl Record {
                     flow.lost += u64::from(!delivered.contains(&number));
                 }
             }
-            // Each announcement speaks of one element.
+            // Each announcement speaks of one element, and so does the loss of the connection on which one is waited for.
             flow.unannounced = flow.lost.saturating_sub(flow.announced);
+            flow.outage = flow.unannounced.min(outages);
+            flow.unannounced -= flow.outage;
             flow
         })
     }
@@ -189,6 +194,7 @@ impl Record {
         self.read(|all| {
             let mut received = HashSet::new();
             let mut gaps = Vec::new();
+            let outages = outages(all);
             let mut flow = Flow::default();
             let mut dropped = 0;
             for seen in all {
@@ -215,13 +221,43 @@ impl Record {
                     continue;
                 }
                 flow.lost += 1;
-                let is_told = gaps.iter().any(|(since, until)| item.at >= *since && item.at <= *until);
-                flow.unannounced += u64::from(!is_told);
+                let is_in = |spans: &[(Moment, Moment)]| {
+                    spans.iter().any(|(since, until)| item.at >= *since && item.at <= *until)
+                };
+                match (is_in(&gaps), is_in(&outages)) {
+                    (true, _) => {}
+                    (false, true) => flow.outage += 1,
+                    (false, false) => flow.unannounced += 1,
+                }
             }
             flow.unannounced = flow.unannounced.saturating_sub(dropped);
             flow
         })
     }
+}
+
+/// From when to when the client said that the connection of its subscription was lost: whoever hears that knows that
+/// messages may be missing since the last one that came, without being told from when on and how long.
+fn outages(all: &[Seen]) -> Vec<(Moment, Moment)> {
+    let mut outages: Vec<(Moment, Moment)> = Vec::new();
+    let (mut last, mut open) = (Moment::default(), false);
+    for seen in all {
+        match &seen.what {
+            Observation::Message(_) => last = seen.at,
+            Observation::Disconnected { link: Link::Subscriptions, .. } if !open => {
+                outages.push((last.minus(GAP_SLACK), Moment::MAX));
+                open = true;
+            }
+            Observation::Activated { link: Link::Subscriptions } if open => {
+                if let Some((_, until)) = outages.last_mut() {
+                    *until = seen.at.plus(GAP_SLACK);
+                }
+                open = false;
+            }
+            _ => {}
+        }
+    }
+    outages
 }
 
 /// What became of numbered things.
@@ -233,10 +269,23 @@ pub struct Flow {
     pub lost: u64,
     /// How often the client said that something may be missing.
     pub announced: u64,
-    /// Lost without such a word.
+    /// Lost in an outage that the client told of, without saying what may be missing.
+    #[serde(default)]
+    pub outage: u64,
+    /// Lost without any word.
     pub unannounced: u64,
     /// Delivered more than once.
     pub duplicates: u64,
+}
+
+impl Flow {
+    /// As it counts for romaine, which promises to say what may be missing: that a connection was lost is not enough.
+    #[must_use]
+    pub(crate) const fn to_the_word(mut self) -> Self {
+        self.unannounced += self.outage;
+        self.outage = 0;
+        self
+    }
 }
 
 #[cfg(test)]
@@ -270,7 +319,17 @@ mod tests {
             (4, Observation::Element(4)),
         ]);
         let flow = record.elements(&produced(4), at(0), Moment::MAX);
-        assert_eq!(flow, Flow { produced: 4, lost: 2, announced: 1, unannounced: 1, duplicates: 1 });
+        let expected = Flow { produced: 4, lost: 2, announced: 1, outage: 0, unannounced: 1, duplicates: 1 };
+        assert_eq!(flow, expected);
+        // That the connection was lost is a word, too, and so is an error of the call.
+        let lost = Observation::Disconnected { link: Link::Blocking, cause: String::new() };
+        record.add(Seen { at: at(5), what: lost });
+        assert_eq!(record.elements(&produced(4), at(0), Moment::MAX), Flow { outage: 1, unannounced: 0, ..expected });
+        record.add(Seen { at: at(5), what: Observation::Broken { link: Link::Blocking, cause: String::new() } });
+        assert_eq!(
+            record.elements(&produced(4), at(0), Moment::MAX),
+            Flow { announced: 2, unannounced: 0, ..expected }
+        );
     }
 
     #[test]
@@ -285,15 +344,26 @@ mod tests {
     }
 
     #[test]
+    fn an_outage_that_was_told_covers_what_was_lost_from_the_last_message_to_its_end() {
+        let lost = Observation::Disconnected { link: Link::Subscriptions, cause: String::new() };
+        let back = Observation::Activated { link: Link::Subscriptions };
+        let seen = [(2, Observation::Message(2)), (6, lost), (8, back), (9, Observation::Message(9))];
+        let flow = record(&seen).messages(&produced(12), at(1), Moment::MAX);
+        assert_eq!((flow.lost, flow.outage, flow.unannounced), (10, 6, 4), "before it, and after it, nobody was told");
+    }
+
+    #[test]
     fn only_work_that_began_after_the_fault_shows_that_things_work() {
         let record = record(&[
             (10, Observation::Worked { since: at(9) }),
+            (10, Observation::Message(9)),
             (11, Observation::Element(3)),
             (12, Observation::Worked { since: at(11) }),
-            (13, Observation::Element(11)),
+            (13, Observation::Message(11)),
         ]);
         let working = record.working(&produced(20), &[Load::Callers, Load::Blocked, Load::Subscribed], at(10));
-        assert_eq!(working, BTreeMap::from([(Load::Callers, at(12)), (Load::Blocked, at(13))]));
+        let expected = [(Load::Callers, at(12)), (Load::Blocked, at(11)), (Load::Subscribed, at(13))];
+        assert_eq!(working, BTreeMap::from(expected), "an element that waited was fetched after the fault");
     }
 
     #[test]

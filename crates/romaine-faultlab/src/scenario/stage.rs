@@ -14,7 +14,7 @@ use super::moment::Moment;
 use super::producer::{Goods, Produced, Producer};
 use super::protocol::{Calls, Control, Load, Observation, Order, Seen};
 use super::record::Record;
-use super::subject::{Driver, Subject, watch_memory};
+use super::subject::{CRASHED, Driver, Subject, watch_memory};
 use crate::deadline::{look_again, until, within};
 
 /// How long a client may take to do its first work, and to end its last.
@@ -174,7 +174,7 @@ impl Stage {
         let _ = self.subject.tell(Control::Stop).await;
         let over = |what: &Observation| match what {
             Observation::Finished => true,
-            Observation::Trouble(text) => text.starts_with("the driver failed"),
+            Observation::Trouble(text) => text.starts_with(CRASHED),
             _ => false,
         };
         let mut calls_left = 0;

@@ -34,6 +34,9 @@ pub enum Driver {
     },
 }
 
+/// How the trouble begins that a driver is in whose process has ended by itself.
+pub(crate) const CRASHED: &str = "the driver failed";
+
 /// How many of the last lines that a driver says on its standard error are kept.
 const MURMURS: usize = 20;
 
@@ -54,6 +57,11 @@ impl Driver {
         words.push(file.into());
         words.extend(command.iter().cloned());
         Some(Self::Program { name: name.clone(), command: words, dir: dir.clone() })
+    }
+
+    /// Whether it drives romaine, which is held to its own word.
+    pub(crate) fn is_romaine(&self) -> bool {
+        self.client() == "romaine"
     }
 
     /// The client's name.
@@ -179,7 +187,7 @@ async fn tell_failure(
     witness: mpsc::Sender<Seen>,
 ) -> anyhow::Result<()> {
     if let Err(error) = work.await {
-        let _ = witness.send(Seen::now(Observation::Trouble(format!("the driver failed: {error:#}")))).await;
+        let _ = witness.send(Seen::now(Observation::Trouble(format!("{CRASHED}: {error:#}")))).await;
     }
     Ok(())
 }

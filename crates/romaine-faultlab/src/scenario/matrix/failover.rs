@@ -76,7 +76,7 @@ pub(super) async fn without_sentinels(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let mut expect = expect();
     expect.note =
         "the links to the Sentinels are stalled, and reset when they are restored; the data nodes are reachable \
-                   all the time, and the old primary refuses writes"
+                   all the time, and the old primary acknowledges writes until a Sentinel demotes it"
             .into();
     trial.healed(expect).await
 }

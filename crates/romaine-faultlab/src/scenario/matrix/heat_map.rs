@@ -24,6 +24,7 @@ const fn look(grade: Option<Grade>) -> (&'static str, &'static str) {
         Some(Grade::Misjudges) => ("#f5b971", "#3f2000"),
         Some(Grade::Loses) => ("#dd6f52", "#1d0500"),
         Some(Grade::Hangs) => ("#5c1a4a", "#ffffff"),
+        Some(Grade::Crashes) => ("#1c1c1c", "#ffffff"),
         None => ("#ffffff", "#666666"),
     }
 }
@@ -46,8 +47,12 @@ impl Survey {
         svg.put(&format!("<title>{}</title>", escaped(&title)));
         svg.put(&format!("<rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>"));
         svg.text(MARGIN, MARGIN + 14, "start", "#111111", 16, &format!("The fault matrix, {}", self.day()));
-        let under =
-            format!("{}; {}; runs of every cell: {}, the worst shown", self.server, self.machines(), self.runs_in_words());
+        let under = format!(
+            "{}; {}; runs of every cell: {}, the worst shown",
+            self.server,
+            self.machines(),
+            self.runs_in_words()
+        );
         svg.text(MARGIN, MARGIN + 34, "start", "#444444", 11, &under);
         self.columns_head(&mut svg);
         for (row, cell) in cells.iter().enumerate() {
@@ -127,6 +132,7 @@ fn says(entry: &Entry) -> String {
         }
         Grade::Hangs if summary.never_returned.worst > 0 => format!("hangs {}", summary.never_returned.worst),
         Grade::Hangs => "hangs".to_owned(),
+        Grade::Crashes => "crashes".to_owned(),
     }
 }
 
@@ -136,7 +142,8 @@ fn legend(svg: &mut Svg, y: usize) {
         (Some(Grade::Late), "late, nothing worse"),
         (Some(Grade::Misjudges), "misjudges: living peers left"),
         (Some(Grade::Loses), "loses, or gives twice, untold"),
-        (Some(Grade::Hangs), "hangs: calls or loads, for ever"),
+        (Some(Grade::Hangs), "hangs: calls or loads do not come back"),
+        (Some(Grade::Crashes), "crashes: its process ended"),
         (None, "not measured"),
     ];
     for (place, (grade, text)) in words.into_iter().enumerate() {

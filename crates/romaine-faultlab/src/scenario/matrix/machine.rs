@@ -44,6 +44,13 @@ pub(super) fn describe() -> String {
     format!("{processors} processors ({model}), {} {}", read("/proc/sys/kernel/ostype").trim(), kernel.trim())
 }
 
+/// The revision of the repository that is measured, where there is one.
+pub(super) fn revision() -> String {
+    let output = Command::new("git").args(["describe", "--always", "--dirty"]).output();
+    let output = output.ok().filter(|output| output.status.success());
+    output.map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// What makes figures of two machines comparable: all of it but the kernel's build, which its makers number behind a dash.
 pub(super) fn kind(machine: &str) -> &str {
     let release = machine.rfind(' ').map_or(0, |space| space + 1);

@@ -10,6 +10,7 @@ use super::cell::Lab;
 use super::report::Outcome;
 use super::trial::{Expect, Trial, Verdict};
 use crate::scenario::host::Host;
+use crate::scenario::line::Line;
 use crate::scenario::stage::{Eyes, Stage};
 use crate::{Replicated, Server};
 
@@ -38,6 +39,10 @@ pub(super) async fn moved(lab: Lab<'_>) -> anyhow::Result<Outcome> {
     let new = Arc::new(new);
     let nodes = Arc::new(Replicated::of(vec![old.clone(), new.clone()]));
     nodes.wait_until_linked().await?;
+    // Linked is not yet fed: from here on the replica has what the primary acknowledges.
+    let mut line = Line::connect(&old.unix_path()).await?;
+    line.ask(&["SET", "marker", "fed"]).await?;
+    line.ask(&["WAIT", "1", "20000"]).await?;
 
     let order = lab.order(format!("redis://{NAME}:{}", old.port()));
     let eyes = Eyes { log: lab.log.clone(), ..Eyes::default() };

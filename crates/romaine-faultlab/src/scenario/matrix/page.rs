@@ -3,7 +3,7 @@
 use super::fault::Class;
 use super::report::{Grade, Outcome};
 use super::summary::{Entry, Spread, Summary};
-use super::survey::{NOT_MEASURED, Survey, config_name};
+use super::survey::{NOT_MEASURED, Sitting, Survey, config_name};
 use crate::scenario::table::Table;
 
 impl Survey {
@@ -36,7 +36,8 @@ impl Survey {
     fn head(&self, picture: Option<&str>) -> String {
         let mut out = format!("# The fault matrix of {}\n\n", self.date());
         for sitting in &self.sittings {
-            out.push_str(&format!("    {}\n", sitting.command));
+            let Sitting { command, revision, date, .. } = sitting;
+            out.push_str(&format!("    {command}  # {date}, revision {revision}\n"));
         }
         let took: f64 = self.sittings.iter().map(|sitting| sitting.took_s).sum();
         out.push_str(&format!(
@@ -63,7 +64,10 @@ impl Survey {
         out.push_str(&format!(
             "\nEach client runs in a process of its own, under the same server, load and fault; the lab's clock stamps what \
              it sees. *default* is the client as its own first example makes it, *best* its documented best for noticing \
-             dead peers.\n\n\
+             dead peers. The promises are romaine's: it is held to its word of each connection and of each thing that may \
+             be lost. Of the others a connection counts as noticed also when the kernel knows that it is dead (its next user \
+             fails at once) or when they dial anew; and a loss as told also when they told of the outage, or the call that \
+             waited ended in an error.\n\n\
              A cell reads: one word, then *noticed after* / *usable again after*, in seconds. Noticed counts from the \
              fault's begin, usable from its end; a client that does not tell of its connections notices with the first call \
              that fails. A dash: it noticed nothing, or there was nothing to notice. The words, best first: {}.\n",
@@ -165,7 +169,10 @@ fn meaning(grade: Grade) -> &'static str {
         Grade::Loses => {
             "**LOSES** (something acknowledged is gone, or came or was executed twice, and nobody was told)"
         }
-        Grade::Hangs => "**HANGS** (calls never returned, or a load never worked again)",
+        Grade::Hangs => {
+            "**HANGS** (calls had not returned 70 s after the load's end, or a load did not work again within 25 s of the              fault's end, 60 s at full length)"
+        }
+        Grade::Crashes => "**CRASHES** (the client's process ended in the middle of its work)",
     }
 }
 
@@ -176,7 +183,9 @@ fn in_short(entry: &Entry) -> String {
     };
     let word = match summary.grade {
         Grade::Good | Grade::Late => summary.grade.word().to_owned(),
-        Grade::Misjudges | Grade::Loses | Grade::Hangs => format!("**{}**", summary.grade.word().to_uppercase()),
+        Grade::Misjudges | Grade::Loses | Grade::Hangs | Grade::Crashes => {
+            format!("**{}**", summary.grade.word().to_uppercase())
+        }
     };
     let mut text = format!("{word} {} / {}", times(summary.noticed_s, "–"), times(summary.working_s, "never"));
     let Summary { unannounced, acked_lost, duplicates, never_returned, .. } = summary;

@@ -11,7 +11,7 @@ use crate::deadline::look_again;
 use crate::scenario::field::Field;
 use crate::scenario::line::Line;
 use crate::scenario::moment::Moment;
-use crate::scenario::protocol::{BIG, Control, Load, NEWS, Observation, Pace};
+use crate::scenario::protocol::{BIG, Control, Load, NEWS, Observation};
 use crate::scenario::subject::Driver;
 use crate::{Direction, Fault, Server};
 
@@ -134,29 +134,19 @@ async fn trickle(lab: Lab<'_>) -> anyhow::Result<Outcome> {
 }
 
 async fn script(lab: Lab<'_>) -> anyhow::Result<Outcome> {
-    let (length, note) = match lab.settings.pace {
-        Pace::Default => (lab.settings.scale.seconds(20, 12, 12), "the server answers -BUSY after 5 s (its default)"),
-        // It stays silent for less than fast() bears, and then answers -BUSY.
-        Pace::Fast | Pace::Off => (Duration::from_secs(4), "the server answers -BUSY after 0.5 s"),
-    };
+    let length = lab.settings.scale.seconds(20, 12, 12);
     let (field, stage) = lab.behind_proxy(Server::builder()).await?;
     let mut line = Line::connect(&field.server.unix_path()).await?;
-    if lab.settings.pace != Pace::Default {
-        line.ask(&["CONFIG", "SET", "lua-time-limit", "500"]).await?;
-    }
     let trial = Trial::begin(stage, lab.settings).await?;
     let spin = "local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
                 local stop = now() + tonumber(ARGV[1]) while now() < stop do end return 1";
     line.ask(&["EVAL", spin, "0", &length.as_millis().to_string()]).await.context("the script failed")?;
-    trial.healed(Expect::new(Verdict::Alive).note(format!("a script of {} s; {note}", length.as_secs()))).await
+    let note = format!("a script of {} s; the server answers -BUSY after 5 s, as by default", length.as_secs());
+    trial.healed(Expect::new(Verdict::Alive).note(note)).await
 }
 
 async fn pause(lab: Lab<'_>) -> anyhow::Result<Outcome> {
-    let length = match lab.settings.pace {
-        Pace::Default => Duration::from_secs(8),
-        // fast() is documented to bear 1.4 s of silence.
-        Pace::Fast | Pace::Off => Duration::from_secs(1),
-    };
+    let length = Duration::from_secs(8);
     let (field, stage) = lab.behind_proxy(Server::builder()).await?;
     let trial = Trial::begin(stage, lab.settings).await?;
     field.server.command(&["CLIENT", "PAUSE", &length.as_millis().to_string(), "WRITE"]).await?;

@@ -259,10 +259,7 @@ impl Settings {
     /// Within this a dead peer is to be noticed. romaine is held to its own word, two seconds in its best configuration;
     /// others have given none, and are measured by what romaine promises by default.
     pub(super) fn bound(&self) -> Duration {
-        match self.driver.client() {
-            "romaine" => self.pace.bound(),
-            _ => Pace::Default.bound(),
-        }
+        if self.driver.is_romaine() { self.pace.bound() } else { Pace::Default.bound() }
     }
 }
 

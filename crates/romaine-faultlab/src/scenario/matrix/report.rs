@@ -25,11 +25,13 @@ pub enum Grade {
     Loses,
     /// Calls never returned, or a load never worked again.
     Hangs,
+    /// The client's process ended in the middle of its work.
+    Crashes,
 }
 
 impl Grade {
     /// All that there are.
-    pub const ALL: [Self; 5] = [Self::Good, Self::Late, Self::Misjudges, Self::Loses, Self::Hangs];
+    pub const ALL: [Self; 6] = [Self::Good, Self::Late, Self::Misjudges, Self::Loses, Self::Hangs, Self::Crashes];
 
     /// Its word.
     #[must_use]
@@ -40,6 +42,7 @@ impl Grade {
             Self::Misjudges => "misjudges",
             Self::Loses => "loses",
             Self::Hangs => "hangs",
+            Self::Crashes => "crashes",
         }
     }
 }

@@ -81,6 +81,9 @@ pub struct Sitting {
     pub command: String,
     /// The machine.
     pub machine: String,
+    /// The revision of the repository: of the lab, the drivers, and romaine.
+    #[serde(default)]
+    pub revision: String,
     /// How often each of its cells was measured.
     pub runs: usize,
     /// How many runs of cells had ended when it was stopped, if that is so: not all cells were measured, or not as often.
@@ -202,6 +205,7 @@ impl SurveyPlan {
             date: super::machine::date(),
             command: self.command.clone(),
             machine: super::machine::describe(),
+            revision: super::machine::revision(),
             runs: self.runs,
             stopped_after: (measured < names.len()).then_some(measured),
             took_s: Moment::now().since(began).as_secs_f64(),

@@ -9,7 +9,9 @@ use crate::scenario::moment::Moment;
 use crate::scenario::promises::{BACK_WITHIN, Balance, check_delay, check_flow};
 use crate::scenario::protocol::{Load, Observation};
 use crate::scenario::record::{Flow, Record};
+use crate::scenario::sockets::SocketWatch;
 use crate::scenario::stage::{Remains, Stage};
+use crate::scenario::subject::CRASHED;
 
 /// After the recovery, before everything ends.
 const CALM: Duration = Duration::from_secs(1);
@@ -72,21 +74,28 @@ pub(super) struct Trial {
     bound: Duration,
     patience: Duration,
     begin: Moment,
+    is_romaine: bool,
     /// The client's connections before the fault, unless its own word is enough.
     connections: Option<BTreeSet<u64>>,
+    /// What the kernel says of them, of a client that may not tell itself.
+    sockets: Option<SocketWatch>,
 }
 
 impl Trial {
     /// The fault begins.
     pub(super) async fn begin(stage: Stage, settings: &Settings) -> anyhow::Result<Self> {
-        // romaine tells of every connection that it gives up. Of others a call that fails is taken for one.
-        let connections = match settings.driver.client() {
-            "romaine" => None,
-            _ => stage.host.connections().await?,
-        };
+        // romaine is held to its word: it tells of every connection that it gives up. Others need not.
+        let (mut connections, mut sockets) = (None, None);
+        if !settings.driver.is_romaine() {
+            connections = stage.host.connections().await?;
+            // Callers see for themselves; a pool that grows while they wait has noticed nothing.
+            let calls = stage.loads.iter().all(|load| load.counts());
+            sockets = stage.subject.pid().filter(|_| !calls).map(SocketWatch::start);
+        }
         stage.log.say("the fault begins");
         let (bound, patience) = (settings.bound(), settings.scale.back_at_last());
-        Ok(Self { stage, bound, patience, begin: Moment::now(), connections })
+        let is_romaine = settings.driver.is_romaine();
+        Ok(Self { stage, bound, patience, begin: Moment::now(), connections, sockets, is_romaine })
     }
 
     /// The fault is over: waits until the client works again, ends everything, and judges.
@@ -101,7 +110,8 @@ impl Trial {
         then: impl Future<Output = anyhow::Result<()>>,
     ) -> anyhow::Result<Outcome> {
         let healed = Moment::now();
-        let Self { stage, bound, patience, begin, connections } = self;
+        let Self { stage, bound, patience, begin, is_romaine, connections, sockets } = self;
+        let sockets = sockets.and_then(|sockets| sockets.noticed());
         let log = stage.log.clone();
         log.say("the fault is over");
         // A driver that has died cannot be asked, which the wait below shows.
@@ -121,8 +131,9 @@ impl Trial {
         let loads = stage.loads.clone();
         let (record, remains) = stage.strike().await?;
         log.say("all has ended");
-        let verdict = Judge { expect, bound, begin, healed, closed, loads: &loads, record: &record, remains: &remains };
-        let measured = verdict.judge();
+        let (record, remains, loads) = (&record, &remains, &loads[..]);
+        let judge = Judge { expect, is_romaine, bound, begin, healed, closed, sockets, loads, record, remains };
+        let measured = judge.judge();
         measured.broken.iter().for_each(|broken| log.say(&format!("BROKEN: {broken}")));
         Ok(Outcome::Measured(Box::new(measured)))
     }
@@ -131,12 +142,15 @@ impl Trial {
 /// All that is known when everything has ended.
 struct Judge<'a> {
     expect: Expect,
+    is_romaine: bool,
     /// Within this a dead peer is to be noticed.
     bound: Duration,
     begin: Moment,
     healed: Moment,
     /// How many of the connections that it had before the fault are closed, where that was looked at.
     closed: Option<usize>,
+    /// When the kernel knew that those which it had before the fault were dead, or it dialled anew.
+    sockets: Option<Moment>,
     loads: &'a [Load],
     record: &'a Record,
     remains: &'a Remains,
@@ -146,12 +160,14 @@ impl Judge<'_> {
     fn judge(self) -> Measured {
         let Self { record, remains, loads, begin, .. } = self;
         let mut broken = record.troubles(Moment::default(), Moment::MAX);
-        let noticed = record.noticed(loads, begin, Moment::MAX);
+        let noticed = self.noticed();
+        let has_crashed = broken.iter().any(|words| words.starts_with(CRASHED));
         let false_verdicts = self.check_verdict(&noticed, &mut broken);
         let (working_s, limit) = self.check_return(&mut broken);
 
-        let elements = record.elements(&remains.produced, Moment::default(), Moment::MAX);
-        let messages = record.messages(&remains.produced, Moment::default(), Moment::MAX);
+        let flow = |flow: Flow| if self.is_romaine { flow.to_the_word() } else { flow };
+        let elements = flow(record.elements(&remains.produced, Moment::default(), Moment::MAX));
+        let messages = flow(record.messages(&remains.produced, Moment::default(), Moment::MAX));
         check_flow(&mut broken, "elements", elements);
         check_flow(&mut broken, "messages", messages);
         if remains.undelivered > 0 {
@@ -165,7 +181,9 @@ impl Judge<'_> {
             broken.push(format!("memory grew by {} MiB (limit {} MiB)", grown >> 20, max >> 20));
         }
         broken.dedup();
-        let grade = if calls.never_returned > 0 || (working_s.is_none() && !loads.is_empty()) {
+        let grade = if has_crashed {
+            Grade::Crashes
+        } else if calls.never_returned > 0 || (working_s.is_none() && !loads.is_empty()) {
             Grade::Hangs
         } else if loses(elements) || loses(messages) || acked_lost + repeated + calls.foreign + remains.undelivered > 0
         {
@@ -196,6 +214,18 @@ impl Judge<'_> {
             course: if broken.is_empty() { Vec::new() } else { record.course(begin) },
             broken,
         }
+    }
+
+    /// When each load noticed.
+    fn noticed(&self) -> BTreeMap<Load, Moment> {
+        let mut noticed = self.record.noticed(self.loads, self.begin, Moment::MAX);
+        let dead = self.sockets.filter(|_| self.expect.verdict == Verdict::Dead);
+        if let Some(at) = dead {
+            for load in self.loads.iter().filter(|load| !load.counts()) {
+                noticed.entry(*load).and_modify(|told| *told = at.min(*told)).or_insert(at);
+            }
+        }
+        noticed
     }
 
     /// Whether the client took its peer for what it was; how many connections it gave up without need.
@@ -231,7 +261,11 @@ impl Judge<'_> {
     fn check_return(&self, broken: &mut Vec<String>) -> (Option<Duration>, Duration) {
         let Self { record, healed, loads, .. } = *self;
         let working = record.working(&self.remains.produced, loads, healed);
-        let backoff = record.backoff(healed, Moment::MAX).min(BACK_WITHIN);
+        // Who does not tell of attempts is given as much as anybody may have.
+        let is_told =
+            record.has(|what| matches!(what, Observation::Attempt { .. } | Observation::ReconnectFailed { .. }));
+        let backoff = if is_told || self.is_romaine { record.backoff(healed, Moment::MAX) } else { BACK_WITHIN };
+        let backoff = backoff.min(BACK_WITHIN);
         let limit = BACK_WITHIN + self.expect.back_allowance + backoff;
         for load in loads {
             let after = working.get(load).map(|at| at.since(healed));
@@ -243,6 +277,7 @@ impl Judge<'_> {
 
     /// The calls against what they counted.
     fn check_calls(&self, broken: &mut Vec<String>) -> Counted {
+        let record = self.record;
         let mut calls = Balance::new(self.remains.calls, self.remains.counter);
         if self.expect.may_be_late {
             calls.late = 0;
@@ -252,7 +287,9 @@ impl Judge<'_> {
             calls.foreign = 0;
         }
         calls.check_calls(broken);
-        if !self.loads.iter().any(|load| load.counts()) {
+        // A driver that crashed has not told what became of its last calls.
+        let has_crashed = record.has(|what| matches!(what, Observation::Trouble(words) if words.starts_with(CRASHED)));
+        if has_crashed || !self.loads.iter().any(|load| load.counts()) {
             return Counted { calls, acked_lost: 0, repeated: 0 };
         }
         // Each call once, whatever became of it.
