@@ -12,16 +12,16 @@ use super::cell_log::CellLog;
 use super::host::Host;
 use super::moment::Moment;
 use super::producer::{Goods, Produced, Producer};
-use super::protocol::{Calls, Control, Load, Observation, Order, Seen};
+use super::protocol::{CALLS_END_WITHIN, Calls, Control, Load, Observation, Order, Seen};
 use super::record::Record;
 use super::subject::{CRASHED, Driver, Subject, watch_memory};
 use crate::deadline::{look_again, until, within};
 
-/// How long a client may take to do its first work, and to end its last.
+/// How long a client may take to do its first work.
 const START: Duration = Duration::from_secs(20);
 
-/// What everything waits for that is expected much sooner.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a driver may take to end: it waits for its open calls, and then ends its client.
+const END: Duration = CALLS_END_WITHIN.saturating_add(Duration::from_secs(20));
 
 /// The driver says that its client, or itself, has no such thing: no failure, but nothing to measure either.
 #[derive(Debug)]
@@ -178,11 +178,11 @@ impl Stage {
             _ => false,
         };
         let mut calls_left = 0;
-        if until(PATIENCE, "the client to end", || self.record.has(over)).await.is_err() {
+        if until(END, "the client to end", || self.record.has(over)).await.is_err() {
             // Its calls still hang, and so does its end.
             calls_left = self.record.calls().open;
             self.subject.kill();
-            let text = format!("the client did not end within {} s, and was killed", PATIENCE.as_secs());
+            let text = format!("the client did not end within {} s, and was killed", END.as_secs());
             self.record.add(Seen::now(Observation::Trouble(text)));
         }
         let counter = self.host.counter(&self.loads).await?;

@@ -16,15 +16,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::moment::Moment;
-use super::protocol::{Control, Load, Observation, Order, Pace, Seen};
+use super::protocol::{CALLS_END_WITHIN, Control, Load, Observation, Order, Pace, Seen};
 use callers::Tally;
 
 pub use lines::serve_lines;
 
-/// How long after their deadline calls are waited for before they count as never returned.
-const AFTER_DEADLINE: Duration = Duration::from_secs(2);
-
-/// The deadline of every call: romaine's default, said here because the driver waits by it.
+/// The deadline of every call: romaine's default, said here because what is late is counted by it.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often the totals are told.
@@ -130,11 +127,11 @@ async fn start(ground: &Ground, callers: &mut JoinSet<()>, streams: &mut JoinSet
     Ok(())
 }
 
-/// Ends the load: every call must end by its deadline.
+/// Ends the load, as soon as no call is open.
 async fn end(ground: &Ground, mut callers: JoinSet<()>, mut streams: JoinSet<()>) {
     ground.stop.store(true, std::sync::atomic::Ordering::Relaxed);
     let ended = async { while callers.join_next().await.is_some() {} };
-    if tokio::time::timeout(CALL_TIMEOUT + AFTER_DEADLINE, ended).await.is_err() {
+    if tokio::time::timeout(CALLS_END_WITHIN, ended).await.is_err() {
         ground.tally.give_up();
         callers.shutdown().await;
     }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use romaine::commands::*;
-use romaine::{Incoming, Subscription};
+use romaine::{Delivery, Incoming, Subscription};
 
 use super::Ground;
 use crate::scenario::moment::Moment;
-use crate::scenario::protocol::{JOBS, NEWS, Observation};
+use crate::scenario::protocol::{JOBS, Link, NEWS, Observation};
 
 /// `BRPOP jobs 0`, again and again.
 pub(super) async fn consume(ground: Ground) {
@@ -18,9 +18,13 @@ pub(super) async fn consume(ground: Ground) {
                 Err(_) => ground.witness.tell(Observation::Trouble(format!("not an element: {value}"))).await,
             },
             Ok(None) => ground.witness.tell(Observation::Trouble("BRPOP jobs 0 answered nil".into())).await,
-            // The event that comes with it is counted.
+            // The event that comes with it says the same, and each call is announced once.
             Err(error) if error.may_have_lost_element() => {}
             Err(error) => {
+                if error.delivery() == Delivery::Unknown {
+                    let cause = error.to_string();
+                    ground.witness.tell(Observation::Broken { link: Link::Blocking, cause }).await;
+                }
                 ground.witness.tell(Observation::Trouble(format!("the consumer: {error}"))).await;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

@@ -162,7 +162,7 @@ impl Cell {
 
     /// When it is given up: longer than everything in it may take.
     pub(super) fn limit(&self, scale: Scale) -> Duration {
-        self.fault.length(scale) + scale.back_at_last() + Duration::from_secs(180)
+        self.fault.length(scale) + scale.back_at_last() + Duration::from_secs(240)
     }
 }
 
