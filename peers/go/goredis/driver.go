@@ -4,6 +4,8 @@ package goredis
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,17 +17,23 @@ import (
 const callTimeout = 5 * time.Second
 
 type driver struct {
-	order         *peer.Order
-	client        redis.UniversalClient
-	subscription  *redis.PubSub
-	messages      <-chan *redis.Message
-	notices       <-chan interface{}
-	subscriptions int
+	order        *peer.Order
+	client       redis.UniversalClient
+	fetching     redis.Cmdable
+	subscription *redis.PubSub
+	messages     <-chan *redis.Message
+	notices      <-chan interface{}
 }
 
 // Connect makes one client; it has its own pool, with a connection for each blocking call.
 func Connect(order *peer.Order, target peer.Target, _ *peer.Witness) (peer.Client, error) {
 	d := &driver{order: order, client: newClient(order, target)}
+	d.fetching = d.client
+	if single, ok := d.client.(*redis.Client); ok {
+		// pkg.go.dev, Client.WithTimeout: the same client and pool, another limit of reads and writes. A cluster's client has
+		// no such method.
+		d.fetching = single.WithTimeout(peer.FetchLimit)
+	}
 	// The client dials when it is first asked: an order without a server is refused here.
 	if err := d.client.Ping(context.Background()).Err(); err != nil {
 		return nil, err
@@ -58,7 +66,7 @@ func (d *driver) Echo(ctx context.Context, word string) (string, *peer.Failure) 
 }
 
 func (d *driver) Fetch(ctx context.Context) *peer.Failure {
-	return failure(d.client.Get(ctx, peer.Big).Err())
+	return failure(d.fetching.Get(ctx, peer.Big).Err())
 }
 
 func (d *driver) Pop(ctx context.Context) (string, *peer.Failure) {
@@ -91,23 +99,48 @@ func (d *driver) Subscribe(ctx context.Context) error {
 	return nil
 }
 
-func (d *driver) Listen(_ context.Context, reader *peer.Reader) {
+func (d *driver) Listen(ctx context.Context, reader *peer.Reader) {
 	reader.WaitToBegin()
 	if d.messages != nil {
+		// Nothing is told here, neither of a loss nor of the server's "sunsubscribe" (pubsub.go, initMsgChan).
 		for message := range d.messages {
 			reader.Message(message.Payload)
 		}
 	}
-	for notice := range d.notices {
-		switch notice := notice.(type) {
+	for d.notices != nil {
+		switch notice := (<-d.notices).(type) {
 		case *redis.Message:
 			reader.Message(notice.Payload)
 		case *redis.Subscription:
+			if notice.Kind == "sunsubscribe" {
+				// The server's word that the channel's slot has moved, and no loss of the connection.
+				d.subscribeAgain(ctx)
+				continue
+			}
 			reader.Witness.Lost(peer.Subscriptions, "it had been lost: "+notice.Kind+" again")
 			reader.Witness.Back(peer.Subscriptions)
+		default:
+			d.notices = nil
 		}
 	}
 	reader.Witness.Lost(peer.Subscriptions, "the channel of messages was closed")
+}
+
+// subscribeAgain makes another subscription: a PubSub keeps the connection to the node that it has chosen first.
+func (d *driver) subscribeAgain(ctx context.Context) {
+	for ctx.Err() == nil {
+		_ = d.subscription.Close()
+		if cluster, ok := d.client.(*redis.ClusterClient); ok {
+			// pkg.go.dev, ClusterClient.ReloadState: asks where the slots are now.
+			cluster.ReloadState(ctx)
+		}
+		err := d.Subscribe(ctx)
+		if err == nil {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "the subscriber:", err)
+		peer.Pause(ctx, peer.Again)
+	}
 }
 
 // failure: a call is sent again by the client (MaxRetries 3), also one that may have been executed, so that its last error

@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// FetchLimit is the time limit of Fetch, in both configurations: its reply comes slowly, and its caller knows. Where a client
+// has no limit of one call, the call has a connection of its own with this one.
+const FetchLimit = 600 * time.Second
+
 // Failure is why a call failed.
 type Failure struct {
 	// IsUnsent: it is known that it was not executed.
@@ -29,6 +33,7 @@ type Client interface {
 	Incr(ctx context.Context, key string) (int64, *Failure)
 	Ping(ctx context.Context) *Failure
 	Echo(ctx context.Context, word string) (string, *Failure)
+	// Fetch is GET big; ctx has the limit FetchLimit.
 	Fetch(ctx context.Context) *Failure
 	// Pop is BRPOP jobs 0.
 	Pop(ctx context.Context) (string, *Failure)

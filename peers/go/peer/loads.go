@@ -125,7 +125,7 @@ func (g *ground) dropCalls(caller int) {
 func (g *ground) fetch() {
 	for !g.stop.Load() {
 		since := g.tally.begin()
-		ctx, cancel := g.limited()
+		ctx, cancel := context.WithTimeout(context.Background(), FetchLimit)
 		failure := g.client.Fetch(ctx)
 		cancel()
 		g.ended(since, 0, failure)
@@ -156,6 +156,10 @@ func (g *ground) consume(ctx context.Context) {
 		g.heard(Blocking, failure)
 		if failure != nil {
 			fmt.Fprintln(os.Stderr, "the consumer:", failure.Cause)
+			if !failure.IsUnsent {
+				// It may have been executed.
+				g.witness.TellOf("broken", map[string]string{"link": Blocking, "cause": failure.Cause})
+			}
 			Pause(ctx, Again)
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -19,11 +20,15 @@ import (
 const callTimeout = 5 * time.Second
 
 type driver struct {
-	order   *peer.Order
-	client  rueidis.Client
-	witness *peer.Witness
-	begins  chan struct{}
-	reader  *peer.Reader
+	order  *peer.Order
+	client rueidis.Client
+	// fetching has another limit.
+	fetching rueidis.Client
+	witness  *peer.Witness
+	begins   chan struct{}
+	reader   *peer.Reader
+	// isOurs: the next confirmation is that of a Receive that was begun here, not of a reconnect of the client's.
+	isOurs atomic.Bool
 }
 
 // Connect makes one client; it keeps pools of its own for what blocks.
@@ -32,7 +37,17 @@ func Connect(order *peer.Order, target peer.Target, witness *peer.Witness) (peer
 	if err != nil {
 		return nil, err
 	}
-	return &driver{order: order, client: client, witness: witness, begins: make(chan struct{})}, nil
+	d := &driver{order: order, client: client, fetching: client, witness: witness, begins: make(chan struct{})}
+	if order.Has("fetch") {
+		option := settings(order, target)
+		// pkg.go.dev, ClientOption.ConnWriteTimeout: it holds for the reply, too, also where the context has more time
+		// (pipe.go, syncDo), and is the client's.
+		option.ConnWriteTimeout = peer.FetchLimit
+		if d.fetching, err = rueidis.NewClient(option); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
 }
 
 // TellsOfConnections: nothing is told but by the hooks of a subscription.
@@ -60,7 +75,7 @@ func (d *driver) Echo(ctx context.Context, word string) (string, *peer.Failure) 
 }
 
 func (d *driver) Fetch(ctx context.Context) *peer.Failure {
-	return failure(d.client.Do(ctx, d.client.B().Get().Key(peer.Big).Build()).Error())
+	return failure(d.fetching.Do(ctx, d.fetching.B().Get().Key(peer.Big).Build()).Error())
 }
 
 func (d *driver) Pop(ctx context.Context) (string, *peer.Failure) {
@@ -76,14 +91,19 @@ func (d *driver) Subscribe(ctx context.Context) error {
 	confirmed := make(chan struct{})
 	confirm := sync.OnceFunc(func() { close(confirmed) })
 	failed := make(chan error, 1)
-	hooked := rueidis.WithOnSubscriptionHook(ctx, func(rueidis.PubSubSubscription) {
-		select {
-		case <-confirmed:
-			// The hook must not block: this is the goroutine that reads.
-			go d.again()
-		default:
-			confirm()
+	d.isOurs.Store(true)
+	hooked := rueidis.WithOnSubscriptionHook(ctx, func(notice rueidis.PubSubSubscription) {
+		if notice.Kind != "subscribe" && notice.Kind != "ssubscribe" {
+			// An end of the subscription: Receive returns, and says more.
+			return
 		}
+		// The hook must not block: this is the goroutine that reads.
+		if !d.isOurs.Swap(false) {
+			go d.again()
+			return
+		}
+		confirm()
+		go d.witness.Back(peer.Subscriptions)
 	})
 	go d.receive(hooked, failed)
 	select {
@@ -113,6 +133,12 @@ func (d *driver) receive(ctx context.Context, failed chan<- error) {
 		})
 		if ctx.Err() != nil {
 			return
+		}
+		d.isOurs.Store(true)
+		if err == nil {
+			// pkg.go.dev, Client.Receive: nil when it was unsubscribed. Nobody asked for that here: a shard channel's slot has
+			// moved (pipe.go, "sunsubscribe"), and the connection is well.
+			continue
 		}
 		select {
 		case failed <- err:

@@ -33,8 +33,10 @@ func best(option *rueidis.ClientOption) {
 	// pkg.go.dev, ClientOption.Dialer: KeepAlive (1 s by default) is the interval of the kernel's keepalive and of the
 	// background PING. 400 ms is what centrifugo chose after measuring (its pull request 1192).
 	option.Dialer.KeepAlive = 400 * time.Millisecond
+	// The kernel's is then this one (pkg.go.dev/net, Dialer.KeepAlive: ignored where KeepAliveConfig is enabled).
+	option.Dialer.KeepAliveConfig = peer.KeepAlive()
 	option.Dialer.Timeout = 3 * time.Second
-	option.Dialer.Control = peer.UserTimeout(5 * time.Second)
+	option.Dialer.Control = peer.UserTimeout(peer.UserTimeoutBest)
 	// pkg.go.dev, ClientOption.ConnWriteTimeout: how long a PING and a write may take; 10 s by default.
 	option.ConnWriteTimeout = 2 * time.Second
 	// pkg.go.dev, SentinelOption.TopologyRefreshInterval: off by default.
