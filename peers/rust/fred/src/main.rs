@@ -10,7 +10,7 @@ use fred::prelude::*;
 use fred::types::Message;
 use peer::protocol::{BIG, JOBS, Link, Load, NEWS, Observation, Order};
 use peer::target::Target;
-use peer::{Effect, Failure, Outcome, Reader, Witness};
+use peer::{Effect, FETCH_LIMIT, Failure, Outcome, Reader, Witness};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -26,6 +26,7 @@ struct Fred {
     commands: Client,
     blocking: Option<Client>,
     subscriber: Option<SubscriberClient>,
+    fetching: Option<Client>,
     shard: bool,
     deadline: Option<Duration>,
 }
@@ -58,8 +59,12 @@ impl peer::Client for Fred {
             }
             false => None,
         };
+        let fetching = match order.loads.contains(&Load::Fetch) {
+            true => Some(client(Use::Fetch, Link::Commands).await?),
+            false => None,
+        };
         let deadline = order.is_fast().then_some(CALL_TIMEOUT);
-        Ok(Self { commands, blocking, subscriber, shard: order.shard, deadline })
+        Ok(Self { commands, blocking, subscriber, fetching, shard: order.shard, deadline })
     }
 
     fn deadline(&self) -> Option<Duration> {
@@ -84,7 +89,10 @@ impl peer::Client for Fred {
     }
 
     async fn fetch(&self) -> Outcome<()> {
-        self.commands.get::<Option<fred::bytes::Bytes>, _>(BIG).await.map(drop).map_err(failure)
+        // docs.rs, `Options::timeout`: the limit of one call. The limit of an overdue reply is its client's.
+        let options = fred::types::config::Options { timeout: Some(FETCH_LIMIT), ..Default::default() };
+        let client = self.fetching.as_ref().unwrap_or(&self.commands).with_options(&options);
+        client.get::<Option<fred::bytes::Bytes>, _>(BIG).await.map(drop).map_err(failure)
     }
 
     async fn pop(&self) -> Outcome<Option<String>> {
@@ -124,13 +132,22 @@ fn echo() -> fred::types::CustomCommand {
 }
 
 /// Tells what the client says of its connections: errors, which it reports for each lost connection and each failed
-/// attempt alike, and reconnections.
+/// attempt alike, connections that it closes because they do not answer, and reconnections. Of a shard channel whose slot has
+/// moved the server says `sunsubscribe`; the client drops that (`router/responses.rs`), so that nobody can subscribe again.
 fn watch(client: &impl EventInterface, link: Link, witness: &Witness) {
     let lost = witness.clone();
     drop(client.on_error(move |(error, _server)| {
         let lost = lost.clone();
         async move {
             lost.lost(link, error).await;
+            Ok(())
+        }
+    }));
+    let silent = witness.clone();
+    drop(client.on_unresponsive(move |server| {
+        let silent = silent.clone();
+        async move {
+            silent.lost(link, format!("on_unresponsive: {server}")).await;
             Ok(())
         }
     }));

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use fred::prelude::*;
 use fred::types::RespVersion;
 use fred::types::config::{CredentialProvider, UnresponsiveConfig};
+use peer::FETCH_LIMIT;
 use peer::protocol::Order;
 use peer::target::{Address, Target, Topology};
 
@@ -16,6 +17,8 @@ pub(crate) enum Use {
     Commands,
     Blocking,
     Subscriptions,
+    /// One call that may take long.
+    Fetch,
 }
 
 /// The time limit of a call in the best configuration.
@@ -56,19 +59,21 @@ fn best(builder: &mut Builder, what_for: Use) {
     builder.with_connection_config(|config| {
         config.connection_timeout = Duration::from_secs(3);
         config.internal_command_timeout = Duration::from_secs(5);
-        // docs.rs, `TcpConfig`; issue 307: a peer that vanishes without a word.
+        // docs.rs, `TcpConfig`; issue 307: a peer that vanishes without a word. No source names values: these are the
+        // kernel's part of romaine's `Liveness::fast()`, so that nobody is slower by a choice of the lab's.
         config.tcp.keepalive = Some(
             socket2::TcpKeepalive::new()
-                .with_time(Duration::from_secs(5))
-                .with_interval(Duration::from_secs(2))
-                .with_retries(3),
+                .with_time(Duration::from_secs(1))
+                .with_interval(Duration::from_secs(1))
+                .with_retries(1),
         );
         // docs.rs, feature `tcp-user-timeouts`.
-        config.tcp.user_timeout = Some(Duration::from_secs(10));
+        config.tcp.user_timeout = Some(Duration::from_millis(1_800));
         // docs.rs, `UnresponsiveConfig`: closes a connection on which a reply is overdue. The maintainer's answer to
-        // issue 59 (stuck clients after a failover) names it and the time-outs here.
-        config.unresponsive =
-            UnresponsiveConfig { max_timeout: Some(Duration::from_secs(10)), interval: Duration::from_secs(2) };
+        // issue 59 (stuck clients after a failover) names it and the time-outs here. It must not be shorter than what the
+        // longest call may take.
+        let longest = if what_for == Use::Fetch { FETCH_LIMIT } else { Duration::from_secs(10) };
+        config.unresponsive = UnresponsiveConfig { max_timeout: Some(longest), interval: Duration::from_secs(2) };
         // docs.rs, `ConnectionConfig::reconnect_on_auth_error`.
         config.reconnect_on_auth_error = true;
     });

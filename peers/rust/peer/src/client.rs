@@ -8,6 +8,10 @@ use crate::protocol::{Link, Observation, Order};
 use crate::target::Target;
 use crate::witness::Witness;
 
+/// The time limit of [`Client::fetch`], in both configurations: its reply comes slowly, and its caller knows. Where a client
+/// has no limit of one call, the call has a connection of its own with this one.
+pub const FETCH_LIMIT: Duration = Duration::from_secs(600);
+
 /// What is known of a failed call's effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
@@ -58,7 +62,7 @@ pub trait Client: Clone + Send + Sync + 'static {
     /// `ECHO word` with a time limit of this call alone, where the client has such a thing.
     fn echo_within(&self, word: String, limit: Duration) -> impl Future<Output = Outcome<String>> + Send;
 
-    /// `GET big`.
+    /// `GET big`, with the limit [`FETCH_LIMIT`].
     fn fetch(&self) -> impl Future<Output = Outcome<()>> + Send;
 
     /// `BRPOP jobs 0`.

@@ -9,6 +9,6 @@ mod tally;
 pub mod target;
 mod witness;
 
-pub use client::{Client, Effect, Failure, Outcome, Reader};
+pub use client::{Client, Effect, FETCH_LIMIT, Failure, Outcome, Reader};
 pub use run::main;
 pub use witness::Witness;

@@ -174,6 +174,10 @@ pub(crate) async fn consume<C: Client>(ground: Ground<C>) {
             Ok(None) => eprintln!("BRPOP jobs 0 answered nil"),
             Err(failure) => {
                 eprintln!("the consumer: {}", failure.cause);
+                if failure.effect == Effect::Unknown {
+                    let cause = failure.cause;
+                    ground.witness.tell(Observation::Broken { link: Link::Blocking, cause }).await;
+                }
                 tokio::time::sleep(AGAIN).await;
             }
         }

@@ -211,6 +211,13 @@ pub enum Observation {
         /// Which.
         link: Link,
     },
+    /// A blocking call ended in an error, and may have been executed.
+    Broken {
+        /// Which connection's.
+        link: Link,
+        /// The client's words.
+        cause: String,
+    },
     /// All load has ended.
     Finished,
 }

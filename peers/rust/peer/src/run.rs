@@ -16,8 +16,9 @@ use crate::tally::Tally;
 use crate::target::Target;
 use crate::witness::Witness;
 
-/// How long calls are waited for after the order to stop: those that have not ended then are counted as never returned.
-const CALLS_END_WITHIN: Duration = Duration::from_secs(12);
+/// How long calls are waited for after the order to stop: those that have not ended then are counted as never returned. Ten
+/// seconds more than the longest limit that any client sets a call by default (Lettuce: 60 s).
+const CALLS_END_WITHIN: Duration = Duration::from_secs(70);
 
 /// How many of many clients connect at the same time.
 const CONNECTING_MAX: usize = 8;

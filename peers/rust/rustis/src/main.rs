@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use peer::protocol::{BIG, JOBS, Link, Load, NEWS, Observation, Order};
 use peer::target::Target;
-use peer::{Effect, Failure, Outcome, Reader, Witness};
+use peer::{Effect, FETCH_LIMIT, Failure, Outcome, Reader, Witness};
 use rustis::client::{Client, PubSubStream};
 use rustis::commands::{BlockingCommands as _, ConnectionCommands as _, StringCommands as _};
 use rustis::resp::BulkString;
@@ -28,6 +28,7 @@ struct Rustis {
     commands: Client,
     blocking: Option<Arc<rustis::client::ExclusiveClient>>,
     subscriber: Option<Client>,
+    fetching: Option<Client>,
     shard: bool,
     deadline: Option<Duration>,
     _watching: Arc<JoinSet<()>>,
@@ -41,11 +42,12 @@ impl peer::Client for Rustis {
 
     async fn connect(order: &Order, target: &Target, witness: &Witness) -> anyhow::Result<Self> {
         let mut watching = JoinSet::new();
-        let commands = Client::connect(settings::config(order, target, true)).await?;
+        let commands = Client::connect(settings::config(order, target, CALL_TIMEOUT)).await?;
         watching.spawn(watch(commands.on_reconnect(), Link::Commands, witness.clone()));
         let blocking = match order.loads.contains(&Load::Blocked) {
             true => {
-                let client = rustis::client::ExclusiveClient::connect(settings::config(order, target, false)).await?;
+                let client =
+                    rustis::client::ExclusiveClient::connect(settings::config(order, target, Duration::ZERO)).await?;
                 watching.spawn(watch(client.on_reconnect(), Link::Blocking, witness.clone()));
                 Some(Arc::new(client))
             }
@@ -53,14 +55,24 @@ impl peer::Client for Rustis {
         };
         let subscriber = match order.loads.contains(&Load::Subscribed) {
             true => {
-                let client = Client::connect(settings::config(order, target, true)).await?;
+                let client = Client::connect(settings::config(order, target, CALL_TIMEOUT)).await?;
                 watching.spawn(watch(client.on_reconnect(), Link::Subscriptions, witness.clone()));
                 Some(client)
             }
             false => None,
         };
+        let fetching = match order.loads.contains(&Load::Fetch) {
+            true => {
+                // docs.rs, `Config::command_timeout`: there is a limit of a client's calls, none of one call.
+                let mut config = settings::config(order, target, FETCH_LIMIT);
+                config.command_timeout = FETCH_LIMIT;
+                Some(Client::connect(config).await?)
+            }
+            false => None,
+        };
         let deadline = order.is_fast().then_some(CALL_TIMEOUT);
-        Ok(Self { commands, blocking, subscriber, shard: order.shard, deadline, _watching: Arc::new(watching) })
+        let (shard, watching) = (order.shard, Arc::new(watching));
+        Ok(Self { commands, blocking, subscriber, fetching, shard, deadline, _watching: watching })
     }
 
     fn deadline(&self) -> Option<Duration> {
@@ -85,7 +97,8 @@ impl peer::Client for Rustis {
     }
 
     async fn fetch(&self) -> Outcome<()> {
-        self.commands.get::<Option<BulkString>>(BIG).await.map(drop).map_err(failure)
+        let client = self.fetching.as_ref().unwrap_or(&self.commands);
+        client.get::<Option<BulkString>>(BIG).await.map(drop).map_err(failure)
     }
 
     async fn pop(&self) -> Outcome<Option<String>> {
@@ -104,6 +117,8 @@ impl peer::Client for Rustis {
         Ok(stream)
     }
 
+    // Of a shard channel whose slot has moved the server says `sunsubscribe`; the client drops it (`network_handler.rs`,
+    // `UnsubscriptionConfirmed::Unsolicited`), so that nobody can subscribe again.
     async fn listen(&self, mut stream: PubSubStream, mut reader: Reader) {
         reader.begins().await;
         let mut told = 0;

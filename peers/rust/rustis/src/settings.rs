@@ -9,8 +9,8 @@ use rustis::client::{ClusterConfig, Config, Credentials, ReconnectionConfig, Sen
 /// The time limit of a call in the best configuration.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `is_limited`: whether calls have a time limit.
-pub(crate) fn config(order: &Order, target: &Target, is_limited: bool) -> Config {
+/// `limit`: how long a call may take in the best configuration; zero is no limit.
+pub(crate) fn config(order: &Order, target: &Target, limit: Duration) -> Config {
     let mut config = Config::default();
     config.server = server(&target.topology);
     if let Some(credentials) = &target.credentials {
@@ -26,12 +26,12 @@ pub(crate) fn config(order: &Order, target: &Target, is_limited: bool) -> Config
         }));
     }
     if order.is_fast() {
-        // docs.rs, `Config::keep_alive`: said to detect half-open connections. Interval and count cannot be set, nor
-        // TCP_USER_TIMEOUT.
-        config.keep_alive = Some(Duration::from_secs(5));
+        // docs.rs, `Config::keep_alive`: said to detect half-open connections. No source names a value: this is the idle
+        // time of romaine's `Liveness::fast()`. Interval and count cannot be set, nor TCP_USER_TIMEOUT.
+        config.keep_alive = Some(Duration::from_secs(1));
         config.connect_timeout = Duration::from_secs(3);
         // docs.rs, `Config::command_timeout`: none by default. It holds for blocking commands too.
-        config.command_timeout = if is_limited { CALL_TIMEOUT } else { Duration::ZERO };
+        config.command_timeout = limit;
         // docs.rs, `ReconnectionConfig`: for ever, 100 ms to 2 s.
         config.reconnection = ReconnectionConfig::new_exponential(0, 100, 2_000, 2);
         // docs.rs, `Config::retry_on_error`: advised against, because a call may be executed twice.

@@ -3,7 +3,8 @@
 //! Default: `Client::get_async_pubsub`, as the documentation's first example of it, whose stream ends with its connection;
 //! the user subscribes again. Best: a `ConnectionManager` with RESP3, whose pushes tell of a disconnection and which
 //! subscribes again by itself (docs.rs, `ConnectionManagerConfig::set_automatic_resubscription`). A cluster and shard
-//! channels know only the second way.
+//! channels know only the second way. With Sentinel the first is the better one: a manager stays with the address that it
+//! was made for (docs.rs, `ConnectionManager`, made of a `Client`), whereas who subscribes again asks the Sentinels again.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::{Client, ProtocolVersion, PushInfo, PushKind, RedisResult, cmd};
 use tokio::sync::mpsc;
 
-use super::settings::Settings;
+use super::settings::{CONNECTION_TIMEOUT, Patience, Settings};
 
 /// How long a user waits before subscribing again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -27,17 +28,29 @@ enum Source {
     /// Ends with its connection.
     Stream(PubSubStream),
     /// Goes on for as long as the connection is held.
-    Pushes { _held: Held, pushes: mpsc::UnboundedReceiver<PushInfo> },
+    Pushes { held: Held, pushes: mpsc::UnboundedReceiver<PushInfo> },
 }
 
 enum Held {
-    Manager { _manager: ConnectionManager },
-    Cluster { _cluster: ClusterConnection },
+    Manager(ConnectionManager),
+    Cluster(ClusterConnection),
+}
+
+impl Held {
+    async fn subscribe(&mut self, shard: bool) -> RedisResult<()> {
+        match self {
+            Self::Cluster(cluster) if shard => cluster.ssubscribe(NEWS).await,
+            Self::Cluster(cluster) => cluster.subscribe(NEWS).await,
+            Self::Manager(manager) if shard => cmd("SSUBSCRIBE").arg(NEWS).exec_async(manager).await,
+            Self::Manager(manager) => manager.subscribe(NEWS).await,
+        }
+    }
 }
 
 impl Messages {
     pub(super) async fn subscribe(settings: &Settings) -> RedisResult<Self> {
-        let is_plain = !settings.is_fast() && !settings.shard && !settings.is_cluster();
+        let is_sentinel = matches!(settings.target.topology, Topology::Sentinel(..));
+        let is_plain = !settings.shard && !settings.is_cluster() && (!settings.is_fast() || is_sentinel);
         if is_plain { Ok(Self(Source::Stream(stream(settings).await?))) } else { pushes(settings).await.map(Self) }
     }
 
@@ -45,9 +58,18 @@ impl Messages {
         reader.begins().await;
         match self.0 {
             Source::Stream(messages) => listen_to_stream(messages, settings, &reader).await,
-            Source::Pushes { _held, pushes } => listen_to_pushes(pushes, &reader).await,
+            Source::Pushes { held, pushes } => listen_to_pushes(held, pushes, settings.shard, &reader).await,
         }
     }
+}
+
+/// The library sets no limit here, so that its user does: a frozen server takes the connection and never answers.
+async fn stream_soon(settings: &Settings) -> RedisResult<PubSubStream> {
+    if !settings.is_fast() {
+        return stream(settings).await;
+    }
+    let late = || (redis::ErrorKind::Io, "the subscription took too long").into();
+    tokio::time::timeout(CONNECTION_TIMEOUT, stream(settings)).await.unwrap_or_else(|_| Err(late()))
 }
 
 async fn stream(settings: &Settings) -> RedisResult<PubSubStream> {
@@ -67,31 +89,26 @@ fn unreachable_here() -> RedisResult<Client> {
 
 async fn pushes(settings: &Settings) -> RedisResult<Source> {
     let (sender, pushes) = mpsc::unbounded_channel();
-    let held = match &settings.target.topology {
+    let mut held = match &settings.target.topology {
         Topology::Cluster(nodes) => {
-            let client = settings.cluster(nodes, Some(Duration::from_secs(5)), Some(sender)).build()?;
-            let mut cluster = client.get_async_connection().await?;
-            if settings.shard {
-                cluster.ssubscribe(NEWS).await?
-            } else {
-                cluster.subscribe(NEWS).await?
-            }
-            Held::Cluster { _cluster: cluster }
+            let client = settings.cluster(nodes, Patience::Call, Some(sender)).build()?;
+            Held::Cluster(client.get_async_connection().await?)
         }
         Topology::Standalone(address) => {
             let client = Client::open(settings.info(address, ProtocolVersion::RESP3)?)?;
-            Held::Manager { _manager: manager(&client, settings, sender).await? }
+            Held::Manager(manager(&client, settings, sender).await?)
         }
         Topology::Sentinel(sentinels, name) => {
-            // The manager then stays with this server's address: the library has no subscriber that follows a failover.
+            // Of a shard channel only: the manager then stays with this server's address.
             let client = settings.sentinel(sentinels, name)?.async_get_client().await?;
             let info = client.get_connection_info().clone();
             let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
             let client = Client::open(info.set_redis_settings(redis))?;
-            Held::Manager { _manager: manager(&client, settings, sender).await? }
+            Held::Manager(manager(&client, settings, sender).await?)
         }
     };
-    Ok(Source::Pushes { _held: held, pushes })
+    held.subscribe(settings.shard).await?;
+    Ok(Source::Pushes { held, pushes })
 }
 
 async fn manager(
@@ -99,15 +116,9 @@ async fn manager(
     settings: &Settings,
     sender: mpsc::UnboundedSender<PushInfo>,
 ) -> RedisResult<ConnectionManager> {
-    let config = settings.manager(Some(Duration::from_secs(5)));
+    let config = settings.manager(Patience::Call);
     let config = config.set_push_sender(sender).set_automatic_resubscription();
-    let mut manager = client.get_connection_manager_with_config(config).await?;
-    if settings.shard {
-        cmd("SSUBSCRIBE").arg(NEWS).exec_async(&mut manager).await?;
-    } else {
-        manager.subscribe(NEWS).await?;
-    }
-    Ok(manager)
+    client.get_connection_manager_with_config(config).await
 }
 
 async fn listen_to_stream(mut messages: PubSubStream, settings: &Settings, reader: &Reader) {
@@ -117,7 +128,7 @@ async fn listen_to_stream(mut messages: PubSubStream, settings: &Settings, reade
         }
         reader.witness().lost(Link::Subscriptions, "the stream of messages ended").await;
         messages = loop {
-            match stream(settings).await {
+            match stream_soon(settings).await {
                 Ok(messages) => break messages,
                 Err(error) => eprintln!("the subscriber: {error}"),
             }
@@ -127,7 +138,7 @@ async fn listen_to_stream(mut messages: PubSubStream, settings: &Settings, reade
     }
 }
 
-async fn listen_to_pushes(mut pushes: mpsc::UnboundedReceiver<PushInfo>, reader: &Reader) {
+async fn listen_to_pushes(mut held: Held, mut pushes: mpsc::UnboundedReceiver<PushInfo>, shard: bool, reader: &Reader) {
     while let Some(push) = pushes.recv().await {
         match push.kind {
             PushKind::Message | PushKind::SMessage => {
@@ -137,6 +148,14 @@ async fn listen_to_pushes(mut pushes: mpsc::UnboundedReceiver<PushInfo>, reader:
             }
             PushKind::Disconnection => reader.witness().lost(Link::Subscriptions, "the push Disconnection").await,
             PushKind::Subscribe | PushKind::SSubscribe => reader.witness().back(Link::Subscriptions).await,
+            // docs.rs, `PushKind::SUnsubscribe`. The server says so when the channel's slot has moved; nobody asked for it
+            // here, so the channel is subscribed to again, at its new place.
+            PushKind::SUnsubscribe => {
+                while let Err(error) = held.subscribe(shard).await {
+                    eprintln!("the subscriber: {error}");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
             _ => {}
         }
     }

@@ -14,16 +14,17 @@ use peer::{Client, Effect, Failure, Outcome, Reader, Witness};
 use redis::{ErrorKind, FromRedisValue, RedisError, cmd};
 
 use messages::Messages;
-use settings::Settings;
+use settings::{Patience, Settings};
 use wire::Wire;
 
 /// One connection for ordinary commands, one for the consumer, one for the subscriber, as the library's documentation
-/// advises for what blocks or subscribes.
+/// advises for what blocks or subscribes, and one for the call that may take long.
 #[derive(Clone)]
 pub struct RedisRs {
     settings: Arc<Settings>,
     commands: Wire,
     blocking: Option<Wire>,
+    fetching: Option<Wire>,
 }
 
 impl Client for RedisRs {
@@ -34,12 +35,16 @@ impl Client for RedisRs {
 
     async fn connect(order: &Order, target: &Target, _witness: &Witness) -> anyhow::Result<Self> {
         let settings = Arc::new(Settings::new(order, target));
-        let commands = Wire::for_commands(&settings).await?;
+        let commands = Wire::connect(&settings, Patience::Call).await?;
         let blocking = match order.loads.contains(&Load::Blocked) {
-            true => Some(Wire::for_blocking(&settings).await?),
+            true => Some(Wire::connect(&settings, Patience::Endless).await?),
             false => None,
         };
-        Ok(Self { settings, commands, blocking })
+        let fetching = match order.loads.contains(&Load::Fetch) {
+            true => Some(Wire::connect(&settings, Patience::Fetch).await?),
+            false => None,
+        };
+        Ok(Self { settings, commands, blocking, fetching })
     }
 
     fn deadline(&self) -> Option<Duration> {
@@ -65,7 +70,8 @@ impl Client for RedisRs {
     }
 
     async fn fetch(&self) -> Outcome<()> {
-        self.ask::<Vec<u8>>(cmd("GET").arg(BIG)).await.map(drop)
+        let wire = self.fetching.as_ref().unwrap_or(&self.commands);
+        wire.query::<Vec<u8>>(cmd("GET").arg(BIG)).await.map(drop).map_err(|error| self.failure(&error))
     }
 
     async fn pop(&self) -> Outcome<Option<String>> {

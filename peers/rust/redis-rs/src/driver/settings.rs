@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::stream::BoxStream;
+use peer::FETCH_LIMIT;
 use peer::protocol::Order;
 use peer::target::{Address, Credentials, Target, Topology};
 use redis::aio::{AsyncPushSender, ConnectionManagerConfig};
@@ -15,10 +16,36 @@ use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectio
 
 /// How long a call may take in the best configuration. (Default: 500 ms, docs.rs, `ConnectionManagerConfig`.)
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may take to come about in the best configuration.
+pub(super) const CONNECTION_TIMEOUT: Duration = Duration::from_secs(3);
 /// The library's own default.
 const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Stands for "no limit" where the cluster's builder takes no `None`.
 const FOR_EVER: Duration = Duration::from_secs(86_400);
+
+/// How long a reply may take on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// As the configuration has it.
+    Call,
+    /// For ever, in the best configuration: what blocks.
+    Endless,
+    /// [`FETCH_LIMIT`] in both. No call has a limit of its own here (docs.rs, `ConnectionManagerConfig`,
+    /// `AsyncConnectionConfig`: it is the connection's).
+    Fetch,
+}
+
+impl Patience {
+    /// The limit, `None` where the configuration's default stays.
+    const fn limit(self, is_fast: bool) -> Option<Option<Duration>> {
+        match self {
+            Self::Fetch => Some(Some(FETCH_LIMIT)),
+            Self::Call if is_fast => Some(Some(RESPONSE_TIMEOUT)),
+            Self::Endless if is_fast => Some(None),
+            Self::Call | Self::Endless => None,
+        }
+    }
+}
 
 /// What all connections of one client are made of.
 pub(super) struct Settings {
@@ -71,7 +98,7 @@ impl Settings {
         if self.is_fast { ProtocolVersion::RESP3 } else { ProtocolVersion::RESP2 }
     }
 
-    pub(super) fn manager(&self, response_timeout: Option<Duration>) -> ConnectionManagerConfig {
+    pub(super) fn manager(&self, patience: Patience) -> ConnectionManagerConfig {
         let mut config = ConnectionManagerConfig::new();
         if self.is_fast {
             config = config
@@ -79,9 +106,11 @@ impl Settings {
                 .set_number_of_retries(1_000_000)
                 .set_min_delay(Duration::from_millis(100))
                 .set_max_delay(Duration::from_secs(2))
-                .set_connection_timeout(Some(Duration::from_secs(3)))
-                // Issues 1924 and 2269: the limit holds for blocking commands too, so theirs has to be none.
-                .set_response_timeout(response_timeout);
+                .set_connection_timeout(Some(CONNECTION_TIMEOUT));
+        }
+        if let Some(limit) = patience.limit(self.is_fast) {
+            // Issues 1924 and 2269: the limit holds for blocking commands too, so theirs has to be none.
+            config = config.set_response_timeout(limit);
         }
         match &self.order.password_file {
             Some(file) => config.set_credentials_provider(PasswordFile(file.clone())),
@@ -89,18 +118,21 @@ impl Settings {
         }
     }
 
-    pub(super) fn single(&self, response_timeout: Option<Duration>) -> AsyncConnectionConfig {
-        let config = AsyncConnectionConfig::new();
-        if !self.is_fast {
-            return config;
+    pub(super) fn single(&self, patience: Patience) -> AsyncConnectionConfig {
+        let mut config = AsyncConnectionConfig::new();
+        if self.is_fast {
+            config = config.set_connection_timeout(Some(CONNECTION_TIMEOUT));
         }
-        config.set_connection_timeout(Some(Duration::from_secs(3))).set_response_timeout(response_timeout)
+        match patience.limit(self.is_fast) {
+            Some(limit) => config.set_response_timeout(limit),
+            None => config,
+        }
     }
 
     pub(super) fn cluster(
         &self,
         nodes: &[Address],
-        response_timeout: Option<Duration>,
+        patience: Patience,
         pushes: Option<impl AsyncPushSender>,
     ) -> ClusterClientBuilder {
         let nodes = nodes.iter().map(|(host, port)| ConnectionAddr::Tcp(host.clone(), *port));
@@ -112,10 +144,10 @@ impl Settings {
             }
         }
         if self.is_fast {
-            builder = builder
-                .connection_timeout(Duration::from_secs(3))
-                .response_timeout(response_timeout.unwrap_or(FOR_EVER))
-                .tcp_settings(watchful());
+            builder = builder.connection_timeout(CONNECTION_TIMEOUT).tcp_settings(watchful());
+        }
+        if let Some(limit) = patience.limit(self.is_fast) {
+            builder = builder.response_timeout(limit.unwrap_or(FOR_EVER));
         }
         if let Some(pushes) = pushes {
             // docs.rs, `ClusterClientBuilder::push_sender`: needs RESP3.
@@ -147,13 +179,14 @@ impl Settings {
 }
 
 /// docs.rs, `redis::io::tcp::TcpSettings`; issues 374 (keepalive against silent peers) and 1147 (the user time-out, for
-/// what is sent and never acknowledged, which keepalive does not watch).
+/// what is sent and never acknowledged, which keepalive does not watch). No source names values: these are the kernel's part
+/// of romaine's `Liveness::fast()`, so that nobody is slower by a choice of the lab's.
 fn watchful() -> TcpSettings {
     let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(5))
-        .with_interval(Duration::from_secs(2))
-        .with_retries(3);
-    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(Duration::from_secs(10))
+        .with_time(Duration::from_secs(1))
+        .with_interval(Duration::from_secs(1))
+        .with_retries(1);
+    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(Duration::from_millis(1_800))
 }
 
 /// The documented way to a password that changes (docs.rs, `redis::auth`). Asked for each connection.

@@ -1,7 +1,5 @@
 //! A connection for commands, whatever the topology.
 
-use std::time::Duration;
-
 use peer::target::Topology;
 use redis::aio::ConnectionManager;
 use redis::cluster_async::ClusterConnection;
@@ -9,7 +7,7 @@ use redis::{Client, Cmd, FromRedisValue, RedisResult};
 use tokio::sync::mpsc;
 
 use super::sentinel::SentinelWire;
-use super::settings::Settings;
+use super::settings::{Patience, Settings};
 
 /// No pushes are wanted.
 pub(super) const NO_PUSHES: Option<mpsc::UnboundedSender<redis::PushInfo>> = None;
@@ -22,28 +20,20 @@ pub(super) enum Wire {
 }
 
 impl Wire {
-    pub(super) async fn for_commands(settings: &Settings) -> RedisResult<Self> {
-        Self::connect(settings, Some(Duration::from_secs(5))).await
-    }
-
-    pub(super) async fn for_blocking(settings: &Settings) -> RedisResult<Self> {
-        Self::connect(settings, None).await
-    }
-
-    async fn connect(settings: &Settings, response_timeout: Option<Duration>) -> RedisResult<Self> {
+    pub(super) async fn connect(settings: &Settings, patience: Patience) -> RedisResult<Self> {
         Ok(match &settings.target.topology {
             Topology::Standalone(address) => {
                 let client = Client::open(settings.info(address, settings.protocol())?)?;
-                let config = settings.manager(response_timeout);
+                let config = settings.manager(patience);
                 Self::Manager(client.get_connection_manager_with_config(config).await?)
             }
             Topology::Cluster(nodes) => {
-                let client = settings.cluster(nodes, response_timeout, NO_PUSHES).build()?;
+                let client = settings.cluster(nodes, patience, NO_PUSHES).build()?;
                 Self::Cluster(client.get_async_connection().await?)
             }
             Topology::Sentinel(sentinels, name) => {
                 let client = settings.sentinel(sentinels, name)?;
-                Self::Sentinel(SentinelWire::connect(client, settings.single(response_timeout)).await?)
+                Self::Sentinel(SentinelWire::connect(client, settings.single(patience)).await?)
             }
         })
     }
