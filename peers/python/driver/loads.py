@@ -26,7 +26,7 @@ def _complain(who: str, error: BaseException) -> None:
 
 
 class Loads:
-    """One client for ordinary commands, one for the consumer, one for the subscriber."""
+    """One client for ordinary commands, one for the consumer, one for the subscriber, one for the call that may take long."""
 
     def __init__(self, order: Order, target: Target, witness: Witness, tally: Tally) -> None:
         self._order = order
@@ -34,7 +34,10 @@ class Loads:
         self._commands = settings.client(order, target, "commands")
         self._blocking = settings.client(order, target, "blocking")
         self._subscriber = settings.client(order, target, "subscriptions")
+        self._fetching = settings.client(order, target, "fetch")
         self._pubsub = None
+        # Whether the next confirmation is that of a subscription that was asked for here.
+        self._is_ours = False
         self._is_sharded = order.shard and target.scheme == "redis-cluster"
         self.tally = tally
         self.is_stopped = False
@@ -110,7 +113,7 @@ class Loads:
     async def fetch(self) -> None:
         """One caller that reads the large value."""
         while not self.is_stopped:
-            await self._count(self._commands.get(BIG))
+            await self._count(self._fetching.get(BIG))
             await asyncio.sleep(self._order.pause)
 
     async def torrent(self) -> None:
@@ -136,6 +139,8 @@ class Loads:
             except FAILURES as error:
                 self._heard("blocking", error)
                 _complain("the consumer", error)
+                # The client sends again by itself, so that the last error does not tell whether it was executed.
+                self._witness.tell({"broken": {"link": "blocking", "cause": str(error) or repr(error)}})
                 await asyncio.sleep(AGAIN)
                 continue
             self._heard("blocking")
@@ -169,24 +174,33 @@ class Loads:
             try:
                 if self._order.is_fast or self._is_sharded:
                     # Documentation on health checks: with each call of get_message a PING may be written.
-                    self._take(await self._next(1))
+                    await self._take(await self._next(1))
                     continue
                 async for message in self._pubsub.listen():
-                    self._take(message)
+                    await self._take(message)
             except FAILURES as error:
                 self._heard("subscriptions", error)
                 _complain("the subscriber", error)
             await asyncio.sleep(AGAIN)
 
-    def _take(self, message: dict | None) -> None:
+    async def _take(self, message: dict | None) -> None:
         match message:
             case {"type": "message" | "smessage", "data": str(text)}:
                 self._witness.back("subscriptions")
                 # What comes after the number is ballast.
                 self._witness.tell({"message": int(text.split(" ", 1)[0])})
             case {"type": "subscribe" | "ssubscribe"}:
-                self._witness.lost("subscriptions", "it had been lost: subscribed again")
+                if self._is_ours:
+                    self._is_ours = False
+                else:
+                    self._witness.lost("subscriptions", "it had been lost: subscribed again")
                 self._witness.back("subscriptions")
+            case {"type": "sunsubscribe"}:
+                # The server's word that the channel's slot has moved, and no loss of the connection. A call with the channel
+                # as its key has the client learn where that is now.
+                await self._subscriber.exists(NEWS)
+                self._is_ours = True
+                await self._pubsub.ssubscribe(NEWS)
 
     async def probe(self) -> None:
         """PING until one is answered, as a user would who wants to know whether it works."""

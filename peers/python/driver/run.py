@@ -10,8 +10,9 @@ from .loads import Loads
 from .protocol import Order, Target, Witness
 from .tally import Tally
 
-# How long calls are waited for after the order to stop: those that have not ended then are counted as never returned.
-CALLS_END_WITHIN = 12
+# How long calls are waited for after the order to stop: those that have not ended then are counted as never returned. Ten
+# seconds more than the longest limit that any client sets a call by default (Lettuce: 60 s).
+CALLS_END_WITHIN = 70
 
 
 async def main() -> None:
