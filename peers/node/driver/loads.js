@@ -42,6 +42,9 @@ export class Loads {
     if (this.order.loads.includes("subscribed")) {
       this.subscriber = await open("subscriptions");
     }
+    if (this.order.loads.includes("fetch")) {
+      this.fetching = await open("fetch");
+    }
   }
 
   async #count(call, limit = this.limit) {
@@ -91,7 +94,7 @@ export class Loads {
   // A caller that reads the large value.
   async fetch() {
     while (!this.isStopped) {
-      await this.#count(() => this.commands.get(BIG), null);
+      await this.#count(() => this.fetching.get(BIG), null);
       await sleep(milliseconds(this.order.pause));
     }
   }
@@ -123,6 +126,8 @@ export class Loads {
         }
       } catch (error) {
         console.error(`the consumer: ${error.message}`);
+        // The client sends again by itself, so that the last error does not tell whether it was executed.
+        this.witness.tell({ broken: { link: "blocking", cause: error.message } });
         await sleep(AGAIN);
       }
     }
@@ -140,13 +145,29 @@ export class Loads {
     const event = this.order.shard ? "smessage" : "message";
     this.subscriber.on(event, (_channel, text) => take(text));
     if (this.order.shard) {
+      // What the client says when the server's unasked "sunsubscribe" comes (DataHandler.js): the channel's slot has moved, and
+      // the connection is well. A cluster's client subscribes again by itself, and does not pass it on.
+      this.subscriber.on("moved", () => void this.#subscribeAgain());
       await this.subscriber.ssubscribe(NEWS);
     } else {
       await this.subscriber.subscribe(NEWS);
     }
   }
 
+  async #subscribeAgain() {
+    while (!this.isStopped) {
+      try {
+        await this.subscriber.ssubscribe(NEWS);
+        return;
+      } catch (error) {
+        console.error(`the subscriber: ${error.message}`);
+        await sleep(AGAIN);
+      }
+    }
+  }
+
   #message(text) {
+    this.witness.back("subscriptions");
     // What comes after the number is ballast.
     this.witness.tell({ message: Number.parseInt(text, 10) });
   }

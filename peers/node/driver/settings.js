@@ -6,13 +6,22 @@ import { passwordNow, span } from "./protocol.js";
 // The time limit of a call in the best configuration, in milliseconds.
 export const CALL_TIMEOUT = 5_000;
 
-export function connect(order, target, link, witness) {
+// The time limit of GET big, in both configurations: its reply comes slowly, and its caller knows.
+export const FETCH_TIMEOUT = 600_000;
+
+// `use`: commands, blocking, subscriptions, or fetch for one call that may take long.
+export function connect(order, target, use, witness) {
+  const link = use === "fetch" ? "commands" : use;
   const options = { username: target.username, password: target.password, lazyConnect: true };
   if (order.password_file) {
     options.password = passwordNow(order);
   }
   if (order.pace === "fast") {
-    Object.assign(options, best(link));
+    Object.assign(options, best(use));
+  }
+  if (use === "fetch") {
+    // RedisOptions.commandTimeout: of a client's calls, there is none of one call.
+    options.commandTimeout = FETCH_TIMEOUT;
   }
   const client = open(order, target, options);
   tellEvents(client, link, witness);
@@ -56,15 +65,20 @@ function retry(times) {
   return Math.min(times * 100, 2_000);
 }
 
-function best(link) {
+function best(use) {
   const options = {
     connectTimeout: 3_000,
-    // RedisOptions: the idle time before the first probe, 30 s by default. Interval and count cannot be set, nor
-    // TCP_USER_TIMEOUT.
-    keepAlive: 5_000,
+    // RedisOptions: the idle time before the first probe, 30 s by default. No source names a value: this is the idle time of
+    // romaine's Liveness::fast(). Interval and count cannot be set, nor TCP_USER_TIMEOUT.
+    keepAlive: 1_000,
     retryStrategy: retry,
+    // README, "Reconnect on Error": the example is this one. 2 sends the refused command again, which has not been executed.
+    reconnectOnError: (error) => (error.message.includes("READONLY") ? 2 : false),
+    // README, "Blocking Command Timeout": blockingTimeout is not used. For BRPOP 0 it resolves the promise with null, and
+    // leaves the connection and the command on it as they are (Command.js, setBlockingTimeout): a vanished peer is not given
+    // up, the next BRPOP waits behind the first, and of a server that is well the first takes an element that nobody is given.
   };
-  if (link === "commands") {
+  if (use === "commands") {
     // RedisOptions: both off by default. socketTimeout closes a connection on which nothing has arrived for so long since
     // a command was written; it would close one that waits in BRPOP 0, too (issue 1318).
     options.commandTimeout = CALL_TIMEOUT;
@@ -92,7 +106,14 @@ function tellEvents(client, link, witness) {
     cause = "close";
   };
   client.on("close", lost);
+  client.on("end", lost);
+  // Of a cluster: its nodes', and that its subscribers for shard channels are connected.
   client.on("-node", lost);
+  client.on("+node", (node) => {
+    node?.on("close", lost);
+    node?.on("ready", () => witness.back(link));
+  });
+  client.on("subscribersReady", () => witness.back(link));
   client.on("reconnecting", (milliseconds) => {
     if (witness.isDown(link) && delay > 0) {
       witness.tell({ reconnect_failed: { link, cause: "close", next_in: span(milliseconds ?? 0) } });
