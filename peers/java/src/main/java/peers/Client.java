@@ -1,9 +1,16 @@
 package peers;
 
+import java.time.Duration;
 import java.util.concurrent.CompletionStage;
 
 /** A client under test. What fails throws. */
 interface Client {
+    /**
+     * The time limit of {@link #fetch}, in both configurations: its reply comes slowly, and its caller knows. Where a client
+     * has no limit of one call, the call has a connection of its own with this one.
+     */
+    Duration FETCH_LIMIT = Duration.ofSeconds(600);
+
     /** Makes a client with the connections that the order's loads need. */
     interface Connector {
         Client connect(Order order, Target target, Witness witness) throws Exception;
@@ -41,6 +48,7 @@ interface Client {
 
     void ping();
 
+    /** {@code GET big}, with the limit {@link #FETCH_LIMIT}. */
     void fetch();
 
     /** {@code BRPOP jobs 0}; null when that is the answer. */

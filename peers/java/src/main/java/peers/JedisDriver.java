@@ -1,32 +1,47 @@
 package peers;
 
+import java.io.IOException;
+import java.net.Socket;
 import java.time.Duration;
 import java.util.NoSuchElementException;
+import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
 import java.util.stream.Collectors;
+import jdk.net.ExtendedSocketOptions;
+import redis.clients.jedis.ConnectionFactory;
 import redis.clients.jedis.ConnectionPoolConfig;
 import redis.clients.jedis.DefaultJedisClientConfig;
+import redis.clients.jedis.DefaultJedisSocketFactory;
 import redis.clients.jedis.DefaultRedisCredentials;
 import redis.clients.jedis.HostAndPort;
 import redis.clients.jedis.JedisPubSub;
 import redis.clients.jedis.JedisShardedPubSub;
+import redis.clients.jedis.JedisSocketFactory;
 import redis.clients.jedis.RedisClient;
 import redis.clients.jedis.RedisClusterClient;
 import redis.clients.jedis.RedisSentinelClient;
 import redis.clients.jedis.UnifiedJedis;
+import redis.clients.jedis.exceptions.JedisConnectionException;
 import redis.clients.jedis.exceptions.JedisDataException;
+import redis.clients.jedis.providers.PooledConnectionProvider;
 
 /** Jedis under test: one pooled client, whose calls wait. It says nothing of its connections. */
 final class JedisDriver implements Client {
     private final Order order;
     private final Target target;
     private final UnifiedJedis jedis;
-    /** Calls that are not waited for run here, as its users would have it; the threads come with the first call. */
+    /**
+     * Calls that are not waited for run here, as its users would have it; the threads come with the first call. There is room
+     * for a batch of the torrent, which comes at once; what does not fit is refused at once, as by any bounded pool.
+     */
     private final ExecutorService threads;
 
     static Client connect(Order order, Target target, Witness witness) {
@@ -40,7 +55,9 @@ final class JedisDriver implements Client {
         this.order = order;
         this.target = target;
         jedis = open();
-        threads = Executors.newFixedThreadPool(Math.max(1, order.callers));
+        int callers = Math.max(1, order.callers);
+        var room = new ArrayBlockingQueue<Runnable>(Math.max(1, order.rate / Loads.BATCHES_A_SECOND));
+        threads = new ThreadPoolExecutor(callers, callers, 1, TimeUnit.MINUTES, room);
     }
 
     private UnifiedJedis open() {
@@ -50,9 +67,15 @@ final class JedisDriver implements Client {
         return switch (target.kind()) {
             case STANDALONE -> {
                 var builder = RedisClient.builder();
-                builder.hostAndPort(nodes.iterator().next()).clientConfig(config());
+                var server = nodes.iterator().next();
+                builder.hostAndPort(server).clientConfig(config());
                 if (order.isFast()) {
-                    builder.poolConfig(bestPool());
+                    var factory = ConnectionFactory.builder()
+                            .clientConfig(config())
+                            .hostAndPort(server)
+                            .socketFactory(watchful(server))
+                            .build();
+                    builder.connectionProvider(new PooledConnectionProvider(factory, bestPool()));
                 }
                 yield builder.build();
             }
@@ -85,10 +108,32 @@ final class JedisDriver implements Client {
         } else if (target.password() != null) {
             config.user(target.user().isEmpty() ? null : target.user()).password(target.password());
         }
-        // Time-outs stay at the default of 2 s in both configurations: there is nothing quicker that is documented, and
-        // keepalive intervals and TCP_USER_TIMEOUT cannot be set (DefaultJedisSocketFactory). A limit for blocking reads
-        // (blockingSocketTimeoutMillis, none by default) would end a BRPOP 0 that merely waits.
+        // Time-outs stay at the default of 2 s in both configurations: there is nothing quicker that is documented. A limit for
+        // blocking reads (blockingSocketTimeoutMillis, none by default) would end a BRPOP 0 that merely waits.
         return config.build();
+    }
+
+    /**
+     * Keepalive is on by default with the system's two hours, and nothing sets others (issue 2614); a socket factory of its
+     * user's can (pull request 2151). That has a place for a single server only, not with Sentinels or in a cluster, whose
+     * pools are the client's own. No source names values: these are the kernel's part of romaine's Liveness::fast(). The JDK
+     * has no TCP_USER_TIMEOUT (jdk.net.ExtendedSocketOptions); what is sent has the read's limit.
+     */
+    private JedisSocketFactory watchful(HostAndPort server) {
+        return new DefaultJedisSocketFactory(server, config()) {
+            @Override
+            public Socket createSocket() {
+                var socket = super.createSocket();
+                try {
+                    socket.setOption(ExtendedSocketOptions.TCP_KEEPIDLE, 1);
+                    socket.setOption(ExtendedSocketOptions.TCP_KEEPINTERVAL, 1);
+                    socket.setOption(ExtendedSocketOptions.TCP_KEEPCOUNT, 1);
+                } catch (IOException closed) {
+                    throw new JedisConnectionException("the socket cannot be set", closed);
+                }
+                return socket;
+            }
+        };
     }
 
     /** Wiki, "Getting started" and issue 1275: connections are examined by PING before use, and every second while idle. */
@@ -134,6 +179,7 @@ final class JedisDriver implements Client {
 
     @Override
     public void fetch() {
+        // No limit to lift: the 2 s of socketTimeoutMillis are those of each read, and a reply that comes slowly comes.
         jedis.get(Order.BIG);
     }
 
@@ -204,7 +250,11 @@ final class JedisDriver implements Client {
 
     /** A call to one server is sent once; the cluster's client sends again, so that its last error does not tell. */
     @Override
-    public Failure failure(Throwable error) {
+    public Failure failure(Throwable thrown) {
+        var error = thrown instanceof CompletionException ? thrown.getCause() : thrown;
+        if (error instanceof RejectedExecutionException) {
+            return new Failure(true, Origin.CLIENT, String.valueOf(error));
+        }
         boolean isOneTry = target.kind() != Target.Kind.CLUSTER;
         var origin = origin(error);
         return new Failure(origin != Origin.CONNECTION && isOneTry, origin, String.valueOf(error));

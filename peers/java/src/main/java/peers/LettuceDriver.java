@@ -1,6 +1,7 @@
 package peers;
 
 import io.lettuce.core.AbstractRedisClient;
+import io.lettuce.core.ReadFrom;
 import io.lettuce.core.RedisChannelHandler;
 import io.lettuce.core.RedisClient;
 import io.lettuce.core.RedisCommandExecutionException;
@@ -11,12 +12,16 @@ import io.lettuce.core.cluster.RedisClusterClient;
 import io.lettuce.core.cluster.api.StatefulRedisClusterConnection;
 import io.lettuce.core.cluster.api.async.RedisClusterAsyncCommands;
 import io.lettuce.core.cluster.api.sync.RedisClusterCommands;
+import io.lettuce.core.codec.StringCodec;
 import io.lettuce.core.event.connection.ConnectionActivatedEvent;
 import io.lettuce.core.event.connection.ReconnectAttemptEvent;
 import io.lettuce.core.event.connection.ReconnectFailedEvent;
+import io.lettuce.core.masterreplica.MasterReplica;
 import io.lettuce.core.pubsub.RedisPubSubAdapter;
 import io.lettuce.core.pubsub.StatefulRedisPubSubConnection;
 import io.lettuce.core.resource.ClientResources;
+import java.net.InetSocketAddress;
+import java.net.SocketAddress;
 import java.time.Duration;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.Future;
@@ -27,6 +32,21 @@ import java.util.concurrent.Future;
  * connection of a client an event is about.
  */
 final class LettuceDriver implements Client {
+    /** What a connection is for. */
+    enum Use {
+        COMMANDS("commands"),
+        BLOCKING("blocking"),
+        SUBSCRIPTIONS("subscriptions"),
+        /** One call that may take long. */
+        FETCH("commands");
+
+        final String link;
+
+        Use(String link) {
+            this.link = link;
+        }
+    }
+
     private static ClientResources shared;
 
     private final Order order;
@@ -36,6 +56,7 @@ final class LettuceDriver implements Client {
     private final RedisClusterCommands<String, String> sync;
     private final RedisClusterAsyncCommands<String, String> async;
     private RedisClusterCommands<String, String> blocking;
+    private RedisClusterCommands<String, String> fetching;
 
     static Client connect(Order order, Target target, Witness witness) {
         return new LettuceDriver(order, target, witness);
@@ -46,35 +67,51 @@ final class LettuceDriver implements Client {
         this.target = target;
         this.witness = witness;
         settings = new LettuceSettings(order, target);
-        var commands = open("commands");
+        var commands = open(Use.COMMANDS);
         sync = syncOf(commands);
         async = asyncOf(commands);
         if (order.has("blocked")) {
-            var connection = open("blocking");
+            var connection = open(Use.BLOCKING);
             if (order.isFast()) {
                 // The documentation on blocking commands: the time limit holds for them too; zero is none.
                 connection.setTimeout(Duration.ZERO);
             }
             blocking = syncOf(connection);
         }
+        if (order.has("fetch")) {
+            // The documentation on command timeouts: the limit of a synchronous call is its connection's.
+            var connection = open(Use.FETCH);
+            connection.setTimeout(FETCH_LIMIT);
+            fetching = syncOf(connection);
+        }
     }
 
-    private StatefulConnection<String, String> open(String link) {
-        var client = client(link);
-        return client instanceof RedisClusterClient cluster ? cluster.connect() : ((RedisClient) client).connect();
+    private StatefulConnection<String, String> open(Use use) {
+        var client = client(use);
+        if (client instanceof RedisClusterClient cluster) {
+            return cluster.connect();
+        }
+        if (order.isFast() && target.kind() == Target.Kind.SENTINEL) {
+            // Reference, "Master/Replica with Redis Sentinel": this connection subscribes to the Sentinels' events and follows
+            // a failover by them; RedisClient.connect asks the Sentinels only when its own connection has ended.
+            var connection = MasterReplica.connect((RedisClient) client, StringCodec.UTF8, settings.uri());
+            connection.setReadFrom(ReadFrom.UPSTREAM);
+            return connection;
+        }
+        return ((RedisClient) client).connect();
     }
 
-    private AbstractRedisClient client(String link) {
-        var resources = resources(link);
+    private AbstractRedisClient client(Use use) {
+        var resources = resources(use.link);
         if (target.kind() == Target.Kind.CLUSTER) {
             var client = RedisClusterClient.create(resources, settings.clusterUris());
-            settings.configure(client, link);
-            client.addListener(new Losses(link));
+            settings.configure(client, use);
+            client.addListener(new Losses(use));
             return client;
         }
         var client = RedisClient.create(resources, settings.uri());
-        settings.configure(client, link);
-        client.addListener(new Losses(link));
+        settings.configure(client, use);
+        client.addListener(new Losses(use));
         return client;
     }
 
@@ -83,16 +120,18 @@ final class LettuceDriver implements Client {
      * asking Sentinels or a cluster's nodes, and would not tell them apart.
      */
     private final class Losses implements RedisConnectionStateListener {
-        private final String link;
+        private final Use use;
 
-        Losses(String link) {
-            this.link = link;
+        Losses(Use use) {
+            this.use = use;
         }
 
         @Override
         public void onRedisDisconnected(RedisChannelHandler<?, ?> connection) {
-            if (!connection.isClosed()) {
-                witness.lost(link, "onRedisDisconnected");
+            // What subscribes without being the subscriber listens to a Sentinel.
+            boolean isOfSentinel = use != Use.SUBSCRIPTIONS && connection instanceof StatefulRedisPubSubConnection;
+            if (!connection.isClosed() && !isOfSentinel) {
+                witness.lost(use.link, "onRedisDisconnected");
             }
         }
     }
@@ -109,14 +148,22 @@ final class LettuceDriver implements Client {
     }
 
     private void tell(String link, io.lettuce.core.event.Event event) {
-        if (event instanceof ConnectionActivatedEvent) {
-            witness.back(link);
+        if (event instanceof ConnectionActivatedEvent activated) {
+            if (!isOfSentinel(activated.remoteAddress())) {
+                witness.back(link);
+            }
         } else if (event instanceof ReconnectAttemptEvent attempt) {
             witness.attempt(link, attempt.getDelay());
         } else if (event instanceof ReconnectFailedEvent failed) {
             // The delay before the next attempt comes with that attempt.
             witness.failedAttempt(link, String.valueOf(failed.getCause()), Duration.ZERO);
         }
+    }
+
+    private boolean isOfSentinel(SocketAddress address) {
+        return target.kind() == Target.Kind.SENTINEL
+                && address instanceof InetSocketAddress internet
+                && target.hosts().stream().anyMatch(each -> each.port() == internet.getPort());
     }
 
     private static RedisClusterCommands<String, String> syncOf(StatefulConnection<String, String> connection) {
@@ -163,7 +210,7 @@ final class LettuceDriver implements Client {
 
     @Override
     public void fetch() {
-        sync.get(Order.BIG);
+        fetching.get(Order.BIG);
     }
 
     @Override
@@ -174,7 +221,7 @@ final class LettuceDriver implements Client {
 
     @Override
     public void subscribe(Reader reader) {
-        var client = client("subscriptions");
+        var client = client(Use.SUBSCRIPTIONS);
         StatefulRedisPubSubConnection<String, String> connection = client instanceof RedisClusterClient cluster
                 ? cluster.connectPubSub()
                 : ((RedisClient) client).connectPubSub();
@@ -188,11 +235,32 @@ final class LettuceDriver implements Client {
             public void smessage(String channel, String message) {
                 reader.message(message);
             }
+
+            @Override
+            public void sunsubscribed(String channel, long count) {
+                // The server's word that the channel's slot has moved, and no loss of the connection. A listener must not
+                // wait.
+                var again = new Thread(() -> subscribeAgain(connection), "subscribe again");
+                again.setDaemon(true);
+                again.start();
+            }
         });
         if (order.shard) {
             connection.sync().ssubscribe(Order.NEWS);
         } else {
             connection.sync().subscribe(Order.NEWS);
+        }
+    }
+
+    private static void subscribeAgain(StatefulRedisPubSubConnection<String, String> connection) {
+        while (true) {
+            try {
+                connection.sync().ssubscribe(Order.NEWS);
+                return;
+            } catch (RuntimeException error) {
+                System.err.println("the subscriber: " + error);
+                Loads.pause(Loads.AGAIN);
+            }
         }
     }
 

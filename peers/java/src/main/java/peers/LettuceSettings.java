@@ -79,13 +79,13 @@ final class LettuceSettings {
         return builder.build();
     }
 
-    void configure(RedisClient client, String link) {
+    void configure(RedisClient client, LettuceDriver.Use use) {
         if (order.isFast()) {
-            client.setOptions(best(ClientOptions.builder(), link).build());
+            client.setOptions(best(ClientOptions.builder(), use).build());
         }
     }
 
-    void configure(RedisClusterClient client, String link) {
+    void configure(RedisClusterClient client, LettuceDriver.Use use) {
         if (!order.isFast()) {
             return;
         }
@@ -95,13 +95,13 @@ final class LettuceSettings {
                 .enableAllAdaptiveRefreshTriggers()
                 .build();
         var options = ClusterClientOptions.builder();
-        best(options, link);
+        best(options, use);
         client.setOptions(options.topologyRefreshOptions(refresh).build());
     }
 
-    private ClientOptions.Builder best(ClientOptions.Builder options, String link) {
+    private ClientOptions.Builder best(ClientOptions.Builder options, LettuceDriver.Use use) {
         options.socketOptions(socket());
-        if (!link.equals("blocking")) {
+        if (use == LettuceDriver.Use.COMMANDS || use == LettuceDriver.Use.SUBSCRIPTIONS) {
             // Reference, "Command timeouts": asynchronous calls have none by default.
             options.timeoutOptions(TimeoutOptions.enabled(commandTimeout()));
         }
@@ -111,15 +111,19 @@ final class LettuceSettings {
     private static SocketOptions socket() {
         return SocketOptions.builder()
                 .connectTimeout(Duration.ofSeconds(3))
-                // SocketOptions.java and issue 1437: 13 s, 13 s and 3 by default.
+                // SocketOptions.java and issue 1437: off by default. No source names values: these, and the user time-out,
+                // are the kernel's part of romaine's Liveness::fast(), so that nobody is slower by a choice of the lab's.
                 .keepAlive(KeepAliveOptions.builder()
                         .enable()
-                        .idle(Duration.ofSeconds(5))
-                        .interval(Duration.ofSeconds(2))
-                        .count(3)
+                        .idle(Duration.ofSeconds(1))
+                        .interval(Duration.ofSeconds(1))
+                        .count(1)
                         .build())
                 // SocketOptions.java and issue 2082 (15 minutes until a vanished peer is noticed): off by default.
-                .tcpUserTimeout(TcpUserTimeoutOptions.builder().enable().tcpUserTimeout(Duration.ofSeconds(10)).build())
+                .tcpUserTimeout(TcpUserTimeoutOptions.builder()
+                        .enable()
+                        .tcpUserTimeout(Duration.ofMillis(1_800))
+                        .build())
                 .build();
     }
 }

@@ -10,6 +10,9 @@ final class Loads {
     /** How long a user waits before trying again what failed, in milliseconds. */
     static final long AGAIN = 100;
 
+    /** A torrent's batches, each every 5 ms. */
+    static final int BATCHES_A_SECOND = 200;
+
     private final Client client;
     private final Order order;
     private final Witness witness;
@@ -130,7 +133,7 @@ final class Loads {
 
     /** Calls at a fixed rate, whatever becomes of those before. */
     void torrent() {
-        int batch = order.rate / 200;
+        int batch = order.rate / BATCHES_A_SECOND;
         long next = System.nanoTime();
         while (!isStopped) {
             next += 5_000_000;
@@ -167,7 +170,11 @@ final class Loads {
                 if (isStopped) {
                     return;
                 }
-                heard("blocking", client.failure(error));
+                var failure = client.failure(error);
+                heard("blocking", failure);
+                if (!failure.isUnsent()) {
+                    witness.broken("blocking", failure.cause());
+                }
                 System.err.println("the consumer: " + error);
                 pause(AGAIN);
             }

@@ -65,6 +65,11 @@ final class Witness {
         }
     }
 
+    /** A blocking call ended in an error, and may have been executed. */
+    void broken(String link, String cause) {
+        tell("broken", Map.of("link", link, "cause", cause));
+    }
+
     void attempt(String link, Duration after) {
         tell("attempt", Map.of("link", link, "after", span(after)));
     }
