@@ -27,7 +27,7 @@ pub const BIG: &str = "big";
 /// How long a driver waits after [`Control::Stop`] for the calls that have begun; those that have not ended then never
 /// returned. Ten seconds more than the longest limit that any client under test sets a call by default (Lettuce: 60 s), so
 /// that a call which merely takes as long as its client lets it is not counted.
-pub const CALLS_END_WITHIN: Duration = Duration::from_secs(70);
+pub(crate) const CALLS_END_WITHIN: Duration = Duration::from_secs(70);
 
 /// What a client is kept busy with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -150,7 +150,7 @@ pub enum Control {
     Probe,
     /// The subscriber begins to read.
     Consume,
-    /// End all load: what has begun is waited for, [`CALLS_END_WITHIN`]. Then [`Observation::Finished`], and the end.
+    /// End all load: what has begun is waited for, 70 s at most. Then [`Observation::Finished`], and the end.
     Stop,
 }
 
@@ -197,7 +197,7 @@ pub struct Calls {
     pub late: u64,
     /// The reply was not the caller's own.
     pub foreign: u64,
-    /// Had not ended when the driver gave them up, [`CALLS_END_WITHIN`] after it was told to stop.
+    /// Had not ended when the driver gave them up, 70 s after it was told to stop.
     pub never_returned: u64,
     /// The longest, in milliseconds.
     pub slowest_ms: u64,
