@@ -44,11 +44,19 @@ pub(super) fn describe() -> String {
     format!("{processors} processors ({model}), {} {}", read("/proc/sys/kernel/ostype").trim(), kernel.trim())
 }
 
-/// The revision of the repository that is measured, where there is one.
+/// The revision of what is measured, where there is one; `-dirty` with changes to what measures or is measured.
 pub(super) fn revision() -> String {
-    let output = Command::new("git").args(["describe", "--always", "--dirty"]).output();
-    let output = output.ok().filter(|output| output.status.success());
-    output.map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    // Results are written while it runs, and are no change.
+    let changed = git(&["status", "--porcelain", "--", "crates", "peers", "xtask", "Cargo.lock"]);
+    match (git(&["rev-parse", "--short", "HEAD"]), changed) {
+        (Some(revision), Some(changed)) if changed.is_empty() => revision,
+        (Some(revision), _) => format!("{revision}-dirty"),
+        (None, _) => "unknown".to_owned(),
+    }
 }
 
 /// What makes figures of two machines comparable: all of it but the kernel's build, which its makers number behind a dash.
