@@ -70,17 +70,37 @@ async fn a_hub_that_takes_nothing_in_when_the_agent_comes_is_asked_until_it_does
     let (client, settings) = (client(&server).await, settings(dir.path(), "true"));
     let queue = Queue::new(&client, &settings.id.queue()).unwrap();
     queue.producer().enqueue(NewJob::new("k", "{}").id("j")).await.unwrap();
-    server.command(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
+    server.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await.unwrap();
     let is_done = async {
         eventually(PATIENCE, "the hub's refusal", async || {
-            server.command(&["INFO", "errorstats"]).await.unwrap().text().contains("errorstat_OOM")
+            server.command(&["INFO", "errorstats"]).await.unwrap().text().contains("errorstat_NOREPLICAS")
         })
         .await
         .unwrap();
-        server.command(&["CONFIG", "SET", "maxmemory", "0"]).await.unwrap();
+        server.command(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await.unwrap();
         assert!(matches!(queue.wait_for_result("j", PATIENCE).await.unwrap(), Some(JobResult::Done(_))));
     };
     until(&client, settings, is_done).await;
+}
+
+/// Or the whole fleet looked dead when one queue was full.
+#[tokio::test]
+async fn an_edge_is_heard_of_by_a_hub_that_is_full_and_says_goodbye_to_it() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let (client, settings) = (client(&server).await, settings(dir.path(), "true"));
+    let id = settings.id.clone();
+    let field = async |name: &str| server.command(&["HGET", &id.state_key(), name]).await.unwrap().text();
+    let seen = async || field("seen").await.parse::<i64>().unwrap_or(0);
+    let is_heard = async {
+        eventually(PATIENCE, "the first sign of life", async || seen().await > 0).await.unwrap();
+        server.command(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
+        let full = seen().await;
+        // Not one that was on its way.
+        eventually(PATIENCE, "signs of life", async || seen().await > full + 1_500).await.unwrap();
+    };
+    until(&client, settings, is_heard).await;
+    assert_eq!(field("left").await, "1");
+    assert_eq!(server.command(&["EXISTS", &id.session_key()]).await.unwrap().as_int(), Some(0));
 }
 
 /// Of an agent that has got so far, and not begun to work: its ledger says that a job has ended, and its hub does not know.
