@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::agent::ledger::{Entry, Outcome, Past, Phase, Verdict, tests::an_old_run};
+use crate::agent::process::tests::{is_gone, number_in};
 use crate::hub::{self, Answer};
 use crate::record::{DEPLOY, Deploy, Reason};
 
@@ -101,6 +102,20 @@ async fn an_edge_is_heard_of_by_a_hub_that_is_full_and_says_goodbye_to_it() {
     until(&client, settings, is_heard).await;
     assert_eq!(field("left").await, "1");
     assert_eq!(server.command(&["EXISTS", &id.session_key()]).await.unwrap().as_int(), Some(0));
+}
+
+#[tokio::test]
+async fn what_an_agent_runs_ends_with_it_even_when_it_is_dropped() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let (client, settings) = (client(&server).await, settings(dir.path(), "sleep 1000 & echo $! > pid; wait"));
+    let queue = Queue::new(&client, &settings.id.queue()).unwrap();
+    queue.producer().enqueue(NewJob::new("k", "{}").id("j")).await.unwrap();
+    let path = dir.path().join("pid");
+    let pid = tokio::select! {
+        ended = run(&client, settings, std::future::pending()) => panic!("{ended:?}"),
+        pid = number_in(&path) => pid,
+    };
+    is_gone(pid).await;
 }
 
 /// Of an agent that has got so far, and not begun to work: its ledger says that a job has ended, and its hub does not know.

@@ -112,7 +112,9 @@ pub fn frugal_liveness() -> Liveness {
 /// is waited for.
 ///
 /// # Cancel safety
-/// Dropping the future leaves handlers to be killed and their jobs as begun in the ledger.
+/// Dropping the future stops the handlers as at the agent's end, but without its grace: their process groups get SIGTERM,
+/// and SIGKILL 5 s later, and what they came to is written into the ledger, by tasks that go on for that long. The hub is
+/// told by the next agent. Where the runtime ends, too, the groups are killed at once, and the jobs stay begun in the ledger.
 pub async fn run(client: &Client, settings: Settings, stop: impl Future<Output = ()> + Send) -> Result<()> {
     tokio::pin!(stop);
     let ledger = Ledger::open(&settings.ledger)?;
@@ -128,6 +130,8 @@ pub async fn run(client: &Client, settings: Settings, stop: impl Future<Output =
     let lease = settings.heartbeat * 3;
     let speaker = Speaker { nonce, before, host: settings.host.clone(), lease };
     let shared = Arc::new(Shared::new(settings, ledger, remembered));
+    // Nothing runs on without an agent, however this future ends.
+    let _stop = shared.stop.clone().drop_guard();
     shared.end_leftovers().await?;
     let mut presence = Presence { client: client.clone(), queue, speaker };
     tokio::select! {
