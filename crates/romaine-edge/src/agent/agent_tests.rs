@@ -16,7 +16,7 @@ use crate::agent::process::tests::{is_gone, number_in};
 use crate::hub::{self, Answer};
 use crate::record::{DEPLOY, Deploy, Reason};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn client(server: &Server) -> Client {
     let address = server.address();
@@ -24,7 +24,7 @@ async fn client(server: &Server) -> Client {
 }
 
 /// The edge `e1`. Its handler is a script that begins in `dir`.
-fn settings(dir: &Path, handler: &str) -> Settings {
+pub(crate) fn settings(dir: &Path, handler: &str) -> Settings {
     Settings {
         id: "e1".parse().unwrap(),
         labels: Labels::default(),
@@ -61,7 +61,7 @@ fn lines(dir: &Path) -> usize {
     std::fs::read_to_string(dir.join("runs")).unwrap_or_default().lines().count()
 }
 
-async fn runs(dir: &Path, count: usize) {
+pub(crate) async fn runs(dir: &Path, count: usize) {
     eventually(PATIENCE, "the handler to run", async || lines(dir) >= count).await.unwrap();
 }
 
