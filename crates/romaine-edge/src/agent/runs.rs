@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use romaine_queue::{Done, Failure, Interruption, Job};
-use tokio::sync::watch;
+use tokio::sync::{MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::course::{self, Facts, Next, answer, with_tail};
@@ -159,6 +159,28 @@ impl Shared {
         run
     }
 
+    /// Waits until it is this one's turn: deployments run one after the other.
+    async fn turn(&self, facts: &Facts, cancel: &CancellationToken) -> Result<Option<MutexGuard<'_, ()>>, Cancelled> {
+        let turn = async { if facts.deploy.is_some() { Some(self.deploying.lock().await) } else { None } };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Cancelled),
+            turn = turn => Ok(turn),
+        }
+    }
+
+    /// It was cancelled before it was begun.
+    async fn withdrawn(&self, entry: &Entry, facts: &Facts) -> Ended {
+        let why = "it was cancelled before it was begun".to_owned();
+        match self.give_up(entry, facts.deploy.as_ref(), Verdict::Cancelled, why, clock::wall_ms()).await {
+            Ok(outcome) => Ended::As(outcome),
+            Err(error) => {
+                tracing::error!(job = facts.id, error = error.full(), "its end cannot be written down");
+                Ended::Unbegun
+            }
+        }
+    }
+
     /// From the ledger's "begun" to its "ended".
     async fn run(
         &self,
@@ -168,10 +190,11 @@ impl Shared {
         input: Vec<u8>,
         cancel: &CancellationToken,
     ) -> Ended {
-        let _turn = if facts.deploy.is_some() { Some(self.deploying.lock().await) } else { None };
-        if self.stop.is_cancelled() {
-            return Ended::Unbegun;
-        }
+        let _turn = match self.turn(facts, cancel).await {
+            Ok(turn) => turn,
+            Err(_cancelled) if self.stop.is_cancelled() => return Ended::Unbegun,
+            Err(_cancelled) => return self.withdrawn(entry, facts).await,
+        };
         let begun_ms = clock::wall_ms();
         let noted = facts.deploy.as_ref().map(|deploy| self.progress(deploy, facts.attempt, Progress::Running, None));
         if let Err(error) = self.ledger.step(entry, Phase::Begun, noted.into_iter().collect()).await {
@@ -348,6 +371,9 @@ pub(super) fn key(id: &str, enqueued_ms: i64, facts: &Result<Facts, String>) -> 
         Ok(None) | Err(_) => format!("{id}@{enqueued_ms}"),
     }
 }
+
+/// Somebody does not want it any more.
+struct Cancelled;
 
 enum Opened {
     Run(Run),

@@ -6,6 +6,7 @@ use super::*;
 use crate::agent::Remembered;
 use crate::agent::agent_tests::{PATIENCE, runs, settings};
 use crate::agent::ledger::Ledger;
+use crate::record::DEPLOY;
 
 fn shared(dir: &std::path::Path, handler: &str) -> Arc<Shared> {
     let settings = settings(dir, handler);
@@ -40,4 +41,21 @@ async fn an_agent_ends_although_the_end_of_a_run_cannot_be_written_down_and_tell
     let Ended::As(outcome) = end_of(&run).await else { panic!("it is told what it came to") };
     assert_eq!(outcome.verdict, Verdict::Done);
     assert!(matches!(shared.ledger.past("j@1").await.unwrap(), Past::Begun { .. }));
+}
+
+#[tokio::test]
+async fn a_deployment_that_is_cancelled_while_it_waits_its_turn_is_not_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let shared = shared(dir.path(), "echo x >> runs");
+    let turn = shared.deploying.lock().await;
+    let image = format!("registry/app@sha256:{}", "1".repeat(64));
+    let deploy = json!({ "generation": 1, "image": image, "rollout": "r", "reason": "rollout", "retries": 0 });
+    let run = begin(&shared, DEPLOY, &deploy);
+    run.cancel.cancel();
+    let Ended::As(outcome) = end_of(&run).await else { panic!("it has an end") };
+    assert_eq!(outcome.verdict, Verdict::Cancelled);
+    drop(turn);
+    shared.stop_all().await;
+    assert!(!dir.path().join("runs").exists());
+    assert!(matches!(shared.ledger.past("j@1").await.unwrap(), Past::Ended { .. }));
 }
