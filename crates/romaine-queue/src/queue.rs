@@ -116,7 +116,8 @@ impl Queue {
         format!(
             "user {user} on resetchannels ~{keys} &{channel} -@all +@hash +@list +@sortedset +@set +@connection \
              +@transaction +eval +evalsha +time +exists +rename +pexpire +publish +subscribe +unsubscribe \
-             +wait +info +command +cluster|slots +cluster|nodes -client|kill -client|list"
+             +wait +info +command +cluster|slots +cluster|nodes -client|kill -client|list -client|pause \
+             -client|unpause -client|no-evict"
         )
     }
 

@@ -176,6 +176,16 @@ async fn an_edge_does_all_its_work_with_the_printed_rule_and_can_do_nothing_else
     assert!(refused(own.hgetall::<Vec<(String, String)>>("edge:{edge:e2}:state").await.unwrap_err()));
     assert!(refused(own.lpush("rq:{edge:e2}:w1", ["x"]).await.unwrap_err()));
     assert!(refused(own.keys::<String>("*").await.unwrap_err()));
+    // These are everybody's affair.
+    for command in
+        ["CLIENT PAUSE 100", "CLIENT UNPAUSE", "CLIENT NO-EVICT on", "CLIENT LIST", "CLIENT KILL TYPE normal"]
+    {
+        let words: Vec<&str> = ["ACL", "DRYRUN", "e1"].into_iter().chain(command.split(' ')).collect();
+        let answer = server.command(&words).await.unwrap().text();
+        assert!(answer.contains("no permissions"), "{command}: {answer}");
+    }
+    let pause = own.issue(romaine::cmd::<romaine::Value>("CLIENT").arg("PAUSE").arg("100")).await;
+    assert!(refused(pause.unwrap_err()));
     // Without a rule that fits, it says which one does.
     server.command(&["ACL", "SETUSER", "e1", "resetkeys"]).await.unwrap();
     edge.start();
