@@ -193,3 +193,17 @@ async fn an_edge_does_all_its_work_with_the_printed_rule_and_can_do_nothing_else
     edge.says("romaine agent --print-acl").await;
     drop(client(&server).await);
 }
+
+#[tokio::test]
+async fn the_printed_unit_leaves_the_agent_time_to_end_and_does_not_show_the_hub() {
+    let hub = "redis://e1:s3cret@hub";
+    let arguments = ["agent", "--id", "e1", "--exec", "true it", "--grace", "10s", "--print-systemd", "--hub", hub];
+    let (code, unit) = romaine(hub, &arguments).await;
+    assert_eq!(code, Some(0), "{unit}");
+    // The grace; what handlers that are stopped, the last words and the connections may take.
+    assert!(unit.contains("\nTimeoutStopSec=35\n"), "{unit}");
+    assert!(
+        unit.contains("--exec \"true it\"") && !unit.contains("s3cret") && !unit.contains("print-systemd"),
+        "{unit}"
+    );
+}
