@@ -195,6 +195,7 @@ const ENQUEUE: &[Key] = &[
 
 const EXTEND: &[Key] = &[Key::States, Key::Leases, Key::Cancels];
 const RECOVER: &[Key] = &[Key::Jobs, Key::States, Key::Leases, Key::Errors];
+const RESULT_KEYS: &[Key] = &[Key::Results, Key::ResultsUntil];
 const SETTINGS: &[Key] = &[Key::High, Key::Normal, Key::Low, Key::Meta, Key::Bell];
 
 macro_rules! scripts {
@@ -228,6 +229,8 @@ scripts! {
     PURGE = "purge", "allow-oom", ALL, [CLOCK, RECORDS, LEAVE];
     /// Forgets what is old.
     TIDY = "tidy", "allow-oom", ALL, [CLOCK, RECORDS, LEAVE];
+    /// What a job left behind.
+    RESULT = "result", "no-writes", RESULT_KEYS, [CLOCK];
     /// How the queue is.
     STATUS = "status", "no-writes", ALL, [CLOCK, RECORDS];
     /// Shows jobs.

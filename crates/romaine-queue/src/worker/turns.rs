@@ -1,7 +1,7 @@
 //! Turns of a worker: when one is taken, and what its answer changes.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use romaine::Delivery;
 
@@ -165,18 +165,68 @@ impl Engine {
         let (queue, settings) = (self.queue.clone(), self.settings.clone());
         self.tidying = Some(Box::pin(async move {
             let ages = [settings.dead_for, CONSUMER_AGE];
-            let result: romaine::Result<romaine::Value> = scripts::TIDY
+            let result: romaine::Result<Vec<i64>> = scripts::TIDY
                 .run_again(&queue.client, &queue.keys, |command| {
                     ages.iter()
                         .fold(command, |command, age| command.arg(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
                 })
                 .await;
-            if let Err(error) = result {
-                tracing::debug!(queue = queue.name(), %error, "tidying failed; it is tried again later");
+            match result {
+                // Dead letters and results; of the consumers it takes some by chance.
+                Ok(forgotten) => forgotten.iter().take(2).any(|count| *count >= TIDIED_AT_ONCE),
+                Err(error) => {
+                    tracing::debug!(queue = queue.name(), %error, "tidying failed; it is tried again later");
+                    false
+                }
             }
         }));
     }
+
+    /// Something was forgotten; where there may be more of it, it is not kept until the next time.
+    pub(crate) fn on_tidied(&mut self, is_more: bool) {
+        self.tidying = None;
+        if is_more {
+            self.tidy_at = clock::now() + TIDY_AGAIN;
+        }
+    }
 }
 
+/// What the script forgets of a kind in a call, so that nobody waits for it.
+const TIDIED_AT_ONCE: i64 = 100;
+
+/// How soon it is called again when there may be more.
+const TIDY_AGAIN: Duration = Duration::from_secs(1);
+
 /// A consumer that was not heard of for so long is forgotten.
-const CONSUMER_AGE: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
+const CONSUMER_AGE: Duration = Duration::from_secs(24 * 3_600);
+
+#[cfg(test)]
+mod tests {
+    use romaine::{Client, Config};
+    use romaine_faultlab::{Server, eventually};
+
+    use super::*;
+    use crate::queue::Queue;
+    use crate::worker::handler::Failure;
+    use crate::worker::job::Job;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn what_is_old_is_forgotten_soon_however_much_it_is() {
+        let server = Server::start().await.unwrap();
+        let address = server.address();
+        let client = Client::connect(Config::new(address.ip().to_string(), address.port())).await.unwrap();
+        let queue = Queue::new(&client, "q").unwrap();
+        let fill = "for i = 1, 450 do redis.call('HSET', KEYS[1], i, 'kx'); redis.call('ZADD', KEYS[2], 1, i) end";
+        server.command(&["EVAL", fill, "2", "rq:{q}:r", "rq:{q}:rt"]).await.unwrap();
+        let mut builder = queue.worker(async |_: Job| Ok::<_, Failure>(()));
+        builder.settings.tidy_every = Duration::from_secs(10);
+        let worker = builder.start().unwrap();
+        let left = async || queue.status().await.unwrap().results;
+        eventually(PATIENCE, "the first time", async || left().await < 450).await.unwrap();
+        // Not four more times of ten seconds.
+        eventually(Duration::from_secs(15), "the rest", async || left().await == 0).await.unwrap();
+        worker.shutdown().await.unwrap();
+    }
+}
