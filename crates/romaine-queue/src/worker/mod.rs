@@ -163,6 +163,7 @@ impl WorkerBuilder {
     /// `job` was [seen](Queue::peek). A job without a lease is passed over.
     pub fn report(mut self, job: &JobInfo, outcome: std::result::Result<Done, Failure>) -> Self {
         self.untold.extend(job.lease.clone().map(|state| Untold {
+            enqueued_ms: job.enqueued_ms,
             id: job.id.clone(),
             state,
             unique: job.unique.clone().unwrap_or_default(),

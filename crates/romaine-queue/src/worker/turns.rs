@@ -17,6 +17,9 @@ use crate::worker::turn::{self, Answer, Ask, Claim, End, Report};
 /// Reports in one turn; the rest goes with the next.
 const REPORTS: usize = 512;
 
+/// When a job was enqueued whose record cannot be read.
+const UNKNOWN: i64 = 0;
+
 /// A turn that came back.
 pub(crate) struct Turned {
     kind: Kind,
@@ -123,10 +126,11 @@ impl Engine {
         }
         for (id, state) in answer.unreadable {
             let end = End::Again { after: self.settings.lease, why: "its record is of another version".to_owned() };
-            self.reports.push(Report { id, state, unique: String::new(), has_error: true, end });
+            let unique = String::new();
+            self.reports.push(Report { id, enqueued_ms: UNKNOWN, state, unique, has_error: true, end });
         }
         for claim in answer.claims {
-            if self.is_in_hand(&claim, asked_at) {
+            if self.is_in_hand(&claim, asked_at) || self.has_just_ended(&claim) {
                 continue;
             }
             if self.phase == Phase::Working {
@@ -135,8 +139,8 @@ impl Engine {
                 // It came while we were leaving: nobody has started it.
                 add(&self.stats.given_back, 1);
                 let unique = claim.record.unique;
-                let report = Report { id: claim.id, state: claim.state, unique, has_error: true, end: End::unharmed() };
-                self.reports.push(report);
+                let (id, state, enqueued_ms) = (claim.id, claim.state, claim.record.enqueued_ms);
+                self.reports.push(Report { id, enqueued_ms, state, unique, has_error: true, end: End::unharmed() });
             }
         }
     }
@@ -153,6 +157,21 @@ impl Engine {
         held.state.clone_from(&claim.state);
         (held.attempt, held.has_error) = (claim.attempt, true);
         (held.lease_until, held.lost) = (asked_at + lease, false);
+        true
+    }
+
+    /// Whether what was claimed ran here under a lease that was lost, and ended while the turn that claimed it was under way.
+    /// What it came to is told of the new claim.
+    fn has_just_ended(&mut self, claim: &Claim) -> bool {
+        if self.settings.lost_lease != LostLease::RunsOn {
+            return false;
+        }
+        let is_its = |report: &&mut Report| {
+            report.id == claim.id && report.enqueued_ms == claim.record.enqueued_ms && report.state != claim.state
+        };
+        let Some(report) = self.reports.iter_mut().find(is_its) else { return false };
+        report.state.clone_from(&claim.state);
+        report.has_error = true;
         true
     }
 
