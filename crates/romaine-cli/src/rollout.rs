@@ -8,9 +8,10 @@ use romaine_edge::rollout::{
     self, Away, Budget, Line, Listed, Order, Phase, Stage, View, Watched, Waves, Wish, parse_percent,
 };
 use romaine_edge::{Image, Selector, parse_span, show_span};
+use romaine_faultlab::scenario::table::Table;
 
 use crate::exit::{Failure, Outcome};
-use crate::fleet::{Hub, Table, short};
+use crate::fleet::{Hub, short};
 use crate::out::{self, offer, remark, say};
 
 /// What `romaine rollout` takes.

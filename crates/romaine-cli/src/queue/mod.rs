@@ -5,8 +5,6 @@ mod push;
 mod show;
 mod watch;
 
-use std::time::Duration;
-
 use romaine::{Client, Config};
 use romaine_queue::{ErrorKind, Queue};
 
@@ -85,56 +83,5 @@ fn failure(error: romaine_queue::Error) -> Failure {
         ErrorKind::Unavailable | ErrorKind::Closed => Failure::unreachable(error.into()),
         ErrorKind::Server => Failure::refused(error.into()),
         _ => Failure::internal(error.into()),
-    }
-}
-
-/// `500ms`, `3s`, `2m`, `1h`, `7d`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => 0,
-    };
-    match digits.parse::<u64>() {
-        Ok(count) if unit > 0 => Ok(Duration::from_millis(count.saturating_mul(unit))),
-        _ => Err("expected a duration such as 500ms, 3s, 2m, 1h or 7d".into()),
-    }
-}
-
-/// A duration for people: the two largest units.
-fn span(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0 => format!("{} ms", duration.as_millis()),
-        1..60 => format!("{:.1} s", duration.as_secs_f64()),
-        60..3_600 => format!("{} m {} s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{} h {} m", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_read_and_written_as_people_do() {
-        for (text, written) in [
-            ("1500ms", "1.5 s"),
-            ("90s", "1 m 30 s"),
-            ("2m", "2 m 0 s"),
-            ("1h", "1 h 0 m"),
-            ("7d", "7 d 0 h"),
-            ("20ms", "20 ms"),
-        ] {
-            assert_eq!(span(duration(text).unwrap()), written);
-        }
-        for wrong in ["", "3", "s", "3x", "-1s", "1.5s"] {
-            assert!(duration(wrong).unwrap_err().contains("500ms"), "{wrong}");
-        }
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use romaine::Client;
+use romaine_edge::parse_span;
 use romaine_queue::{Durability, Enqueued, NewJob, Outcome as Accepted, Priority, Producer};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
-use super::{duration, failure, queue};
+use super::{failure, queue};
 use crate::exit::{Failure, Outcome};
 use crate::out::say;
 
@@ -33,11 +34,11 @@ pub(crate) struct Args {
     /// Its id: a second job of the same id is not accepted. Default: a new one.
     #[arg(long, conflicts_with = "lines")]
     id: Option<String>,
-    /// Not before this time has passed: 500ms, 3s, 2m, 1h, 7d.
-    #[arg(long, value_parser = duration)]
+    /// Not before this time has passed: 500ms, 3s, 2m, 2h55m, 7d.
+    #[arg(long, value_parser = parse_span)]
     delay: Option<Duration>,
     /// Dropped if it has not been started by then.
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_parser = parse_span)]
     expires: Option<Duration>,
     /// How urgent it is.
     #[arg(long, value_enum, default_value = "normal")]

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use romaine::Client;
+use romaine_edge::show_span;
 use romaine_faultlab::scenario::table::Table;
 use romaine_queue::{JobInfo, Place, Status};
 use serde_json::{Value, json};
 
-use super::{failure, queue, span};
+use super::{failure, queue};
 use crate::exit::Outcome;
 use crate::out::say;
 
@@ -92,7 +93,7 @@ pub(crate) fn row(status: &Status) -> Vec<String> {
     vec![
         status.queue.clone(),
         status.waiting.to_string(),
-        status.oldest_waiting.map_or_else(|| "–".to_owned(), span),
+        status.oldest_waiting.map_or_else(|| "–".to_owned(), show_span),
         status.delayed.to_string(),
         status.leased.to_string(),
         status.dead.to_string(),
@@ -122,8 +123,9 @@ pub(crate) async fn status(client: &Client, args: &StatusArgs) -> Outcome {
         }
         let mut workers = Table::new(&["worker", "last heard of", "holds", "state"]);
         for consumer in &status.consumers {
-            let state = consumer.overdue().map_or_else(|| "ok".into(), |late| format!("SILENT for {}", span(late)));
-            workers.row(vec![consumer.name.clone(), span(consumer.last_claim), consumer.held.to_string(), state]);
+            let state =
+                consumer.overdue().map_or_else(|| "ok".into(), |late| format!("SILENT for {}", show_span(late)));
+            workers.row(vec![consumer.name.clone(), show_span(consumer.last_claim), consumer.held.to_string(), state]);
         }
         crate::out::text(format_args!("\n{}\n{}", status.queue, workers.text()));
     }

@@ -13,10 +13,11 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table};
 use ratatui::{DefaultTerminal, Frame};
 use romaine::Client;
+use romaine_edge::parse_span;
 use romaine_faultlab::scenario::table;
 use romaine_queue::{Queue, Status};
 
-use super::{duration, failure, queue, show};
+use super::{failure, queue, show};
 use crate::exit::Outcome;
 use crate::out::say;
 
@@ -27,7 +28,7 @@ pub(crate) struct Args {
     #[arg(required = true)]
     queues: Vec<String>,
     /// How often they are looked at.
-    #[arg(long, default_value = "1s", value_parser = duration)]
+    #[arg(long, default_value = "1s", value_parser = parse_span)]
     every: Duration,
 }
 
