@@ -1,5 +1,6 @@
 //! `romaine queue`: bringing work in, looking at it, repairing.
 
+mod alert;
 mod change;
 mod push;
 mod show;
@@ -42,11 +43,17 @@ enum Command {
     Drain(change::DrainArgs),
     /// Queues as they change, on the terminal.
     Watch(watch::Args),
+    /// Say when a queue is in trouble, and when it is over: here, to a webhook, to Prometheus.
+    Alert(alert::Args),
 }
 
 /// Runs the subcommand.
 pub(crate) async fn run(args: &Args) -> Outcome {
-    let client = connect(&args.url).await?;
+    let client = match &args.command {
+        // A server that is away is what it is to tell of.
+        Command::Alert(_) => Client::connect(config(&args.url)?.lazy()).await.map_err(Failure::client)?,
+        _ => Client::connect(config(&args.url)?).await.map_err(Failure::client)?,
+    };
     let outcome = match &args.command {
         Command::Push(args) => push::run(&client, args).await,
         Command::Status(args) => show::status(&client, args).await,
@@ -58,15 +65,14 @@ pub(crate) async fn run(args: &Args) -> Outcome {
         Command::Resume(args) => change::resume(&client, args).await,
         Command::Drain(args) => change::drain(&client, args).await,
         Command::Watch(args) => watch::run(&client, args).await,
+        Command::Alert(args) => alert::run(&client, args).await,
     };
     client.close().await;
     outcome
 }
 
-async fn connect(url: &str) -> Result<Client, Failure> {
-    let config =
-        Config::from_url(url).and_then(|config| config.client_name("romaine-queue")).map_err(Failure::client)?;
-    Client::connect(config).await.map_err(Failure::client)
+fn config(url: &str) -> Result<Config, Failure> {
+    Config::from_url(url).and_then(|config| config.client_name("romaine-queue")).map_err(Failure::client)
 }
 
 fn queue(client: &Client, name: &str) -> Result<Queue, Failure> {

@@ -148,8 +148,7 @@ impl Screen {
     fn table(&self, frame: &mut Frame<'_>, area: Rect) {
         let rows = self.statuses.iter().map(|status| {
             let cells = show::row(status);
-            let is_bad = cells.last().is_some_and(|state| state.contains("SILENT") || state.contains("NOBODY"));
-            let style = if is_bad { Style::new().fg(Color::Red).bold() } else { Style::new() };
+            let style = if show::trouble(status).is_some() { Style::new().fg(Color::Red).bold() } else { Style::new() };
             Row::new(cells.into_iter().map(Cell::from)).style(style)
         });
         let widths = [16, 10, 12, 10, 10, 8, 12, 9, 24].map(Constraint::Length);
