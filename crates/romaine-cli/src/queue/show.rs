@@ -149,7 +149,7 @@ fn millis(duration: Option<Duration>) -> Value {
     duration.map_or(Value::Null, |duration| json!(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
 }
 
-fn as_json(status: &Status) -> Value {
+pub(crate) fn as_json(status: &Status) -> Value {
     let totals = &status.totals;
     let consumers: Vec<Value> = status
         .consumers

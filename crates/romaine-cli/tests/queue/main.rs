@@ -5,3 +5,4 @@
 mod alert;
 mod commands;
 mod support;
+mod watch;
