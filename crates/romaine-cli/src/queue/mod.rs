@@ -6,6 +6,7 @@ mod push;
 mod show;
 mod watch;
 
+use indicatif::{ProgressBar, ProgressStyle};
 use romaine::{Client, Config};
 use romaine_queue::{ErrorKind, Queue};
 
@@ -35,6 +36,8 @@ enum Command {
     Retry(change::RetryArgs),
     /// Cancel jobs: waiting ones are removed, running ones are told.
     Cancel(change::CancelArgs),
+    /// Forget workers that were killed, so that they are not missed for a day. One that lives comes back by itself.
+    Forget(change::ForgetArgs),
     /// Nothing is claimed any more until `resume`; what runs goes on.
     Pause(change::PauseArgs),
     /// End a pause.
@@ -61,6 +64,7 @@ pub(crate) async fn run(args: &Args) -> Outcome {
         Command::Dead(args) => show::dead(&client, args).await,
         Command::Retry(args) => change::retry(&client, args).await,
         Command::Cancel(args) => change::cancel(&client, args).await,
+        Command::Forget(args) => change::forget(&client, args).await,
         Command::Pause(args) => change::pause(&client, args).await,
         Command::Resume(args) => change::resume(&client, args).await,
         Command::Drain(args) => change::drain(&client, args).await,
@@ -77,6 +81,16 @@ fn config(url: &str) -> Result<Config, Failure> {
 
 fn queue(client: &Client, name: &str) -> Result<Queue, Failure> {
     Queue::new(client, name).map_err(failure)
+}
+
+/// How many of so many jobs are done, on a terminal.
+fn progress(jobs: u64) -> ProgressBar {
+    let bar = ProgressBar::new(jobs);
+    // The template is a constant; a mistake in it would show in the first run.
+    if let Ok(style) = ProgressStyle::with_template("{bar:32.cyan/dim} {pos}/{len} jobs, {per_sec}, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// The status that an error of the queue stands for.
