@@ -18,9 +18,9 @@ pub(crate) fn run() -> Result<ExitCode> {
         }
     };
     check("formatting", cargo::succeeds(&mut cargo::command(&["fmt", "--all", "--check"])));
-    let lints = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+    let lints = ["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "-D", "warnings"];
     check("lints", cargo::succeeds(&mut cargo::command(&lints)));
-    let mut doc = cargo::command(&["doc", "--workspace", "--no-deps", "--quiet"]);
+    let mut doc = cargo::command(&["doc", "--workspace", "--all-features", "--no-deps", "--quiet"]);
     check("documentation", cargo::succeeds(doc.env("RUSTDOCFLAGS", "-D warnings")));
     check("generated code", codegen::check_only().map(|()| true));
     check("tidiness", tidy::run());

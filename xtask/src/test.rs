@@ -30,7 +30,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
 }
 
 fn run_tests(args: &[String], server: Option<PathBuf>, skipped: &PathBuf) -> Result<Summary> {
-    let mut command = cargo::command(&["test", "--workspace", "--no-fail-fast"]);
+    let mut command = cargo::command(&["test", "--workspace", "--features", cargo::FEATURES, "--no-fail-fast"]);
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         // Most tests wait for real time-outs of real servers: more of them at once than there are cores.
         command.env("RUST_TEST_THREADS", "4");

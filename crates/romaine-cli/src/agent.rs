@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use romaine::{Backoff, Client, Config, Liveness};
-use romaine_edge::agent::{Repeat, Settings, frugal_liveness};
+use romaine_edge::agent::{END_LIMIT, Repeat, Settings, frugal_liveness};
 use romaine_edge::{EdgeId, Labels, Probe, Unit, acl_rule, parse_backoff, parse_span, systemd_unit};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -90,6 +90,9 @@ const HANDLER: &str = "The handler reads the job as JSON on its standard input: 
     2 settings, 4 refused by the hub (password, permissions, an id in use), 5 the ledger or another internal error. A hub \
     that is away is waited for.";
 
+/// How long the client's connections may take to close.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum LivenessArg {
     /// Within 2 s.
@@ -120,7 +123,8 @@ pub(crate) async fn run(args: &Args) -> Outcome {
     let settings = settings(args);
     if args.print_systemd {
         let program = std::env::current_exe().context("cannot tell where this program is")?;
-        let unit = Unit { id: args.id.clone(), program, arguments: own_arguments(), stop_s: args.grace.as_secs() + 15 };
+        let stop = args.grace + END_LIMIT + CLOSE_LIMIT;
+        let unit = Unit { id: args.id.clone(), program, arguments: own_arguments(), stop_s: stop.as_secs() };
         out::text(format_args!("{}", systemd_unit(&unit)));
         return Ok(true);
     }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use romaine::{Client, Config};
 use romaine_edge::fleet::{self, Edge};
 use romaine_edge::{EdgeId, Selector, show_span};
+use romaine_faultlab::scenario::table::Table;
 
 use crate::exit::{Failure, Outcome};
 use crate::out::{self, say};
@@ -130,36 +131,5 @@ pub(crate) fn short(text: &str) -> String {
         format!("{}…", line.chars().take(59).collect::<String>())
     } else {
         line.to_owned()
-    }
-}
-
-/// Columns as wide as they must be.
-#[derive(Debug)]
-pub(crate) struct Table {
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    pub(crate) fn new(head: &[&str]) -> Self {
-        Self { rows: vec![head.iter().map(|&name| name.to_owned()).collect()] }
-    }
-
-    pub(crate) fn row(&mut self, row: Vec<String>) {
-        self.rows.push(row);
-    }
-
-    pub(crate) fn text(&self) -> String {
-        let columns = self.rows.first().map_or(0, Vec::len);
-        let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        let mut text = String::new();
-        for row in &self.rows {
-            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-            text.push_str(cells.join("  ").trim_end());
-            text.push('\n');
-        }
-        text
     }
 }

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use romaine::Client;
-use romaine_edge::rollout::{self, Away, Budget, Line, Order, Phase, Stage, View, Watched, Waves, Wish, parse_percent};
+use romaine_edge::rollout::{
+    self, Away, Budget, Line, Listed, Order, Phase, Stage, View, Watched, Waves, Wish, parse_percent,
+};
 use romaine_edge::{Image, Selector, parse_span, show_span};
+use romaine_faultlab::scenario::table::Table;
 
 use crate::exit::{Failure, Outcome};
-use crate::fleet::{Hub, Table, short};
+use crate::fleet::{Hub, short};
 use crate::out::{self, offer, remark, say};
 
 /// What `romaine rollout` takes.
@@ -40,6 +43,13 @@ enum Command {
     Resume(One),
     /// Stop it, and bring edges back to what they ran.
     Abort(One),
+    /// Take one that is over out of the list, and all that is known of it away.
+    Forget {
+        #[command(flatten)]
+        hub: Hub,
+        /// Which.
+        id: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -128,6 +138,12 @@ pub(crate) async fn run(args: &Args) -> Outcome {
         Command::Pause(one) => order(one, Order::Pause).await,
         Command::Resume(one) => order(one, Order::Resume).await,
         Command::Abort(one) => order(one, Order::Abort).await,
+        Command::Forget { hub, id } => {
+            let client = hub.connect().await?;
+            let was_there = rollout::forget(&client, id).await.map_err(Failure::edge)?;
+            say!("{id} {}", if was_there { "is forgotten" } else { "is unknown" });
+            Ok(was_there)
+        }
     }
 }
 
@@ -294,16 +310,24 @@ fn summary(view: &View) -> String {
 }
 
 async fn list(client: &Client, json: bool) -> Outcome {
-    let mut views = Vec::new();
-    for id in rollout::names(client).await.map_err(Failure::edge)? {
-        views.push(rollout::view(client, &id).await.map_err(Failure::edge)?);
-    }
+    let all = rollout::list(client).await.map_err(Failure::edge)?;
     if json {
-        say!("{}", serde_json::to_string_pretty(&views).context("cannot write JSON")?);
+        say!("{}", serde_json::to_string_pretty(&all).context("cannot write JSON")?);
         return Ok(true);
     }
     let mut table = Table::new(&["ROLLOUT", "STAGE", "IMAGE", "TARGETS", "DONE", "FAILED", "AWAY", "STARTED"]);
-    for view in &views {
+    for listed in &all {
+        let view = match listed {
+            Listed::Known(view) => view,
+            Listed::Unreadable { id, unreadable } => {
+                let mut row = vec![id.clone(), "UNREADABLE".to_owned()];
+                row.extend(["-"; 5].map(str::to_owned));
+                row.push(short(unreadable));
+                table.row(row);
+                continue;
+            }
+            _ => continue,
+        };
         let count = |phase: fn(Phase) -> bool| view.targets.values().filter(|target| phase(target.phase)).count();
         table.row(vec![
             view.plan.id.clone(),

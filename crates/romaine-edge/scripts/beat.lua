@@ -1,5 +1,7 @@
+#!lua flags=allow-oom
 -- A sign of life: who speaks for the edge, and what it says of itself. What is wanted of it is asked for beside this: a
 -- key that may only be read must not be given to a script that writes.
+-- It overwrites fields that are few, and runs when the hub is full: an edge that is well must not look dead then.
 -- ARGV: nonce, the nonce of the process before, lease in ms, host, then pairs of field and value.
 -- Answers {1, now}, or {0, now, nonce, host, since, renewed, ms left} when another process speaks for it.
 local session, state = KEYS[1], KEYS[2]

@@ -1,7 +1,7 @@
 -- Cancels jobs by id. Answers for each: 0 unknown, 1 removed before it ran, 2 running: its worker will be told with its
 -- next heartbeat.
 local now = clock()
-local answers, gone, removed = {}, {}, 0
+local answers, gone = {}, {}
 for i, id in ipairs(ARGV) do
   local record, state = redis.call('HGET', jobs, id), redis.call('HGET', states, id)
   local place = where(state)

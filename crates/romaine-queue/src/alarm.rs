@@ -10,7 +10,7 @@ use crate::status::Status;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Thresholds {
     /// Work waits, and none was finished or started for so long, and the queue is not paused. What is given back was not
-    /// started. Default 15 s. This is the
+    /// started. Default 15 s; for a queue with a rate limit twice the time between two starts, if that is more. This is the
     /// alert that a consumer which hangs for ever cannot keep quiet. Where jobs take longer and all workers can be busy
     /// with them, choose more than the longest of them takes.
     pub no_progress: Option<Duration>,
@@ -200,7 +200,10 @@ impl Alarm {
             self.moved_at = Some(now);
         }
         let still = self.moved_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        if self.thresholds.no_progress.is_some_and(|limit| still >= limit) {
+        // A queue that may start one job a minute starts none in 15 s.
+        let apart = status.rate_limit.filter(|(rate, _)| *rate > 0.0).map(|(rate, _)| 2.0 / rate);
+        let apart = apart.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default();
+        if self.thresholds.no_progress.is_some_and(|limit| still >= limit.max(apart)) {
             let (waiting, leased) = (status.waiting, status.leased);
             let message =
                 format!("{waiting} jobs are waiting, {leased} are leased, and nothing was done for {}", span(still));
@@ -294,6 +297,18 @@ mod tests {
         assert_eq!(seen(15, 30, 25), [("no_progress", false)]);
         assert!(seen(20, 41, 35).is_empty());
         assert_eq!(seen(25, 52, 45), [("no_progress", true)], "one that was not given back");
+    }
+
+    #[test]
+    fn a_queue_that_may_start_few_jobs_is_given_the_time_for_it() {
+        let start = crate::clock::now();
+        let mut alarm = Alarm::new("mail", Thresholds::default());
+        let mut seen = |second: u64| {
+            let status = Status { rate_limit: Some((1.0 / 60.0, 1)), ..backlog(10, 5) };
+            names(&alarm.seen(&status, start + Duration::from_secs(second)))
+        };
+        assert!([0, 30, 61, 119].into_iter().all(|second| seen(second).is_empty()));
+        assert_eq!(seen(121), [("no_progress", false)]);
     }
 
     #[test]

@@ -66,6 +66,7 @@ mod script_tests;
 mod scripts;
 mod send;
 mod status;
+mod telling;
 mod watch;
 #[cfg(feature = "webhook")]
 mod webhook;

@@ -143,7 +143,7 @@ impl Producer {
         Self::with(&self.queue, Settings { durability, ..self.settings })
     }
 
-    /// How long an interruption is waited out. Default 30 s.
+    /// How long an interruption is waited out, the time in line behind other callers included. Default 30 s.
     #[must_use]
     pub fn timeout(self, limit: Duration) -> Self {
         Self::with(&self.queue, Settings { timeout: limit, ..self.settings })

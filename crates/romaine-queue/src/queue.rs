@@ -4,7 +4,7 @@ use bytes::Bytes;
 use romaine::{Client, Cmd, Value};
 
 use crate::error::{Error, Result};
-use crate::keys::Keys;
+use crate::keys::{Key, Keys};
 use crate::look::{JobInfo, Place};
 use crate::producer::Producer;
 use crate::scripts;
@@ -116,7 +116,8 @@ impl Queue {
         format!(
             "user {user} on resetchannels ~{keys} &{channel} -@all +@hash +@list +@sortedset +@set +@connection \
              +@transaction +eval +evalsha +time +exists +rename +pexpire +publish +subscribe +unsubscribe \
-             +wait +info +command +cluster|slots +cluster|nodes -client|kill -client|list"
+             +wait +info +command +cluster|slots +cluster|nodes -client|kill -client|list -client|pause \
+             -client|unpause -client|no-evict"
         )
     }
 
@@ -235,6 +236,20 @@ impl Queue {
             Some(_) => return Err(Error::invalid("a rate is above 0 jobs per second, with a burst of at least 1")),
         };
         self.change(&[("rate", rate), ("burst", burst), ("tokens", none()), ("tokens_at", none())]).await
+    }
+
+    /// Forgets a consumer: one that was killed, and whose name no other will bear, would be overdue for a day. One that
+    /// lives is there again with its next sign of life; jobs that it has stay its own. False when there is none.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status).
+    ///
+    /// # Cancel safety
+    /// It may be forgotten although the future was dropped.
+    pub async fn forget_consumer(&self, name: &str) -> Result<bool> {
+        use romaine::commands::*;
+        let gone: i64 = self.client.hdel(self.keys.key(Key::Consumers), name).await?;
+        Ok(gone > 0)
     }
 
     async fn change(&self, settings: &[(&str, String)]) -> Result<()> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::keys::Key;
 use crate::queue::Queue;
 use crate::retry::{Fate, Pauses, fate};
+use crate::scripts;
 
 impl Queue {
     /// The result of a job, while it is kept.
@@ -18,8 +18,12 @@ impl Queue {
     /// # Cancel safety
     /// Yes.
     pub async fn result(&self, id: &str) -> Result<Option<JobResult>> {
-        use romaine::commands::*;
-        let kept: Option<Bytes> = self.client.hget(self.keys.key(Key::Results), id).await?;
+        Ok(self.kept(id).await?)
+    }
+
+    async fn kept(&self, id: &str) -> romaine::Result<Option<JobResult>> {
+        let kept: Option<Bytes> =
+            scripts::RESULT.run_again(&self.client, &self.keys, |command| command.arg(id)).await?;
         Ok(kept.as_ref().and_then(JobResult::decode))
     }
 
@@ -55,12 +59,10 @@ impl Queue {
     }
 
     async fn announced(&self, id: &str) -> romaine::Result<JobResult> {
-        use romaine::commands::*;
         // Listening first, then looking: what is stored in between is announced.
         let mut stream = self.client.subscribe([self.keys.results_channel()]).await?;
         loop {
-            let kept: Option<Bytes> = self.client.hget(self.keys.key(Key::Results), id).await?;
-            if let Some(result) = kept.as_ref().and_then(JobResult::decode) {
+            if let Some(result) = self.kept(id).await? {
                 return Ok(result);
             }
             loop {

@@ -108,9 +108,23 @@ impl Lua {
         keys: &Keys,
         arguments: impl Fn(Cmd<R>) -> Cmd<R>,
     ) -> romaine::Result<R> {
+        self.run_again_within(client, keys, None, arguments).await
+    }
+
+    /// The same, for no longer than this at a time.
+    pub(crate) async fn run_again_within<R: FromValue>(
+        &self,
+        client: &Client,
+        keys: &Keys,
+        limit: Option<Duration>,
+        arguments: impl Fn(Cmd<R>) -> Cmd<R>,
+    ) -> romaine::Result<R> {
         let mut by_digest = true;
         loop {
-            let call = client.issue(arguments(self.command(by_digest, keys))).retry(RetryPolicy::Idempotent);
+            let mut call = client.issue(arguments(self.command(by_digest, keys))).retry(RetryPolicy::Idempotent);
+            if let Some(limit) = limit {
+                call = call.timeout(limit);
+            }
             match call.await {
                 Err(error) if by_digest && is_missing(&error) => {
                     tracing::debug!(script = self.name, "the server does not have it; sending its text");
@@ -181,6 +195,7 @@ const ENQUEUE: &[Key] = &[
 
 const EXTEND: &[Key] = &[Key::States, Key::Leases, Key::Cancels];
 const RECOVER: &[Key] = &[Key::Jobs, Key::States, Key::Leases, Key::Errors];
+const RESULT_KEYS: &[Key] = &[Key::Results, Key::ResultsUntil];
 const SETTINGS: &[Key] = &[Key::High, Key::Normal, Key::Low, Key::Meta, Key::Bell];
 
 macro_rules! scripts {
@@ -214,6 +229,8 @@ scripts! {
     PURGE = "purge", "allow-oom", ALL, [CLOCK, RECORDS, LEAVE];
     /// Forgets what is old.
     TIDY = "tidy", "allow-oom", ALL, [CLOCK, RECORDS, LEAVE];
+    /// What a job left behind.
+    RESULT = "result", "no-writes", RESULT_KEYS, [CLOCK];
     /// How the queue is.
     STATUS = "status", "no-writes", ALL, [CLOCK, RECORDS];
     /// Shows jobs.

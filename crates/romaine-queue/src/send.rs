@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use romaine::{Client, Exclusive, Executor as _, Value};
+use romaine::{Client, Delivery, Exclusive, Executor as _, Value};
 
 use crate::clock;
 use crate::durability::Durability;
@@ -28,6 +28,9 @@ const BYTES_PER_TRIP: usize = 8 * 1024 * 1024;
 /// Redis 8.0 waits of 1 s, repeated, came to an end after 7 and 34 s; a single longer one after 1.3 to 1.8 s.
 const FSYNC_LEAST: Duration = Duration::from_secs(3);
 
+/// How long one attempt may take, or what is left until the deadline.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
 /// What the script said of one job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -45,6 +48,20 @@ pub(crate) struct Sender {
     pub(crate) settings: Settings,
 }
 
+/// Why jobs were not answered.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    pub(crate) error: Error,
+    /// There was no more time: with more of it the next attempt might have gone well.
+    pub(crate) is_late: bool,
+}
+
+impl From<Error> for Unsent {
+    fn from(error: Error) -> Self {
+        Self { error, is_late: false }
+    }
+}
+
 /// A connection of its own, for what WAIT must count.
 pub(crate) type Own = Option<Exclusive>;
 
@@ -58,8 +75,7 @@ impl Sender {
     }
 
     /// Sends jobs until they are answered or the time is up.
-    pub(crate) async fn send(&self, own: &mut Own, jobs: &[Encoded]) -> Result<Vec<Answer>> {
-        let deadline = clock::now() + self.settings.timeout;
+    pub(crate) async fn send(&self, own: &mut Own, jobs: &[Encoded], deadline: Instant) -> Result<Vec<Answer>, Unsent> {
         let mut answers = Vec::with_capacity(jobs.len());
         if self.settings.durability != Durability::Fast {
             self.check_support(deadline).await?;
@@ -69,28 +85,39 @@ impl Sender {
             let trip = Trip::of(rest);
             let (now, later) = rest.split_at(trip.jobs);
             let calls: Vec<&[Encoded]> = trip.split(now);
-            answers.extend(self.patiently(own, &calls, deadline).await?);
+            match self.patiently(own, &calls, deadline).await {
+                Ok(some) => answers.extend(some),
+                // Those before these are in.
+                Err(unsent) if !answers.is_empty() => return Err(Unsent { error: doubted(unsent.error), ..unsent }),
+                Err(unsent) => return Err(unsent),
+            }
             rest = later;
         }
         Ok(answers)
     }
 
-    async fn patiently(&self, own: &mut Own, calls: &[&[Encoded]], deadline: Instant) -> Result<Vec<Answer>> {
+    async fn patiently(&self, own: &mut Own, calls: &[&[Encoded]], deadline: Instant) -> Result<Vec<Answer>, Unsent> {
         let mut pauses = Pauses::new();
+        // An attempt that may have arrived is not undone by one that did not.
+        let mut may_be_in = false;
         loop {
+            let limit = ATTEMPT.min(deadline.saturating_duration_since(clock::now()));
             let attempt = match self.settings.durability {
-                Durability::Fast => self.once(calls).await,
-                Durability::Replicated { .. } | Durability::Fsynced { .. } => self.durably(own, calls).await,
+                Durability::Fast => self.once(calls, limit).await,
+                Durability::Replicated { .. } | Durability::Fsynced { .. } => self.durably(own, calls, limit).await,
             };
             let error = match attempt {
-                Ok(answers) => return answers,
+                Ok(answers) => return answers.map_err(Unsent::from),
                 Err(error) => error,
             };
             // A connection of its own is of no use after an error; what it waited for is written again.
             *own = None;
             let pause = pauses.next();
-            if fate(&error, self.client()) != Fate::Passes || clock::now() + pause >= deadline {
-                return Err(error.into());
+            let passes = fate(&error, self.client()) == Fate::Passes;
+            may_be_in |= matches!(error.delivery(), Delivery::Unknown | Delivery::Executed);
+            if !passes || clock::now() + pause >= deadline {
+                let error = if may_be_in { doubted(error.into()) } else { error.into() };
+                return Err(Unsent { error, is_late: passes });
             }
             tracing::debug!(queue = self.queue.name(), %error, "enqueueing again");
             tokio::time::sleep(pause).await;
@@ -98,11 +125,11 @@ impl Sender {
     }
 
     /// One round trip on the shared connection.
-    async fn once(&self, calls: &[&[Encoded]]) -> romaine::Result<Result<Vec<Answer>>> {
+    async fn once(&self, calls: &[&[Encoded]], limit: Duration) -> romaine::Result<Result<Vec<Answer>>> {
         if let [only] = calls {
-            return self.call(only).await;
+            return self.call(only, limit).await;
         }
-        let mut pipeline = self.client().pipeline();
+        let mut pipeline = self.client().pipeline().timeout(limit);
         let tickets: Vec<_> = calls
             .iter()
             .map(|jobs| {
@@ -116,7 +143,7 @@ impl Sender {
             let some = match replies.take(ticket) {
                 Ok(answer) => read(&answer, jobs.len()),
                 // The server does not have the script (any more): with its text, one call after the other.
-                Err(error) if scripts::is_missing(&error) => self.call(jobs).await?,
+                Err(error) if scripts::is_missing(&error) => self.call(jobs, limit).await?,
                 Err(error) => return Err(error),
             };
             match some {
@@ -127,15 +154,20 @@ impl Sender {
         Ok(Ok(answers))
     }
 
-    async fn call(&self, jobs: &[Encoded]) -> romaine::Result<Result<Vec<Answer>>> {
-        let limits = self.limits();
-        let answer: Value =
-            ENQUEUE_JOBS.run_again(self.client(), &self.queue.keys, |command| arguments(command, limits, jobs)).await?;
+    async fn call(&self, jobs: &[Encoded], limit: Duration) -> romaine::Result<Result<Vec<Answer>>> {
+        let (limits, keys) = (self.limits(), &self.queue.keys);
+        let arguments = |command| arguments(command, limits, jobs);
+        let answer: Value = ENQUEUE_JOBS.run_again_within(self.client(), keys, Some(limit), arguments).await?;
         Ok(read(&answer, jobs.len()))
     }
 
     /// On a connection of its own: the jobs, then the wait for their copies.
-    async fn durably(&self, own: &mut Own, calls: &[&[Encoded]]) -> romaine::Result<Result<Vec<Answer>>> {
+    async fn durably(
+        &self,
+        own: &mut Own,
+        calls: &[&[Encoded]],
+        limit: Duration,
+    ) -> romaine::Result<Result<Vec<Answer>>> {
         let exclusive = match own.take() {
             Some(exclusive) => exclusive,
             // In a Cluster to the node that has the queue's slot: WAIT counts what its own connection wrote.
@@ -146,7 +178,8 @@ impl Sender {
             let limits = self.limits();
             let on = On::Own(&exclusive);
             let keys = &self.queue.keys;
-            let answer: Value = ENQUEUE_JOBS.run(on, keys, None, |command| arguments(command, limits, jobs)).await?;
+            let answer: Value =
+                ENQUEUE_JOBS.run(on, keys, Some(limit), |command| arguments(command, limits, jobs)).await?;
             match read(&answer, jobs.len()) {
                 Ok(some) => answers.extend(some),
                 Err(error) => {
@@ -193,7 +226,7 @@ impl Sender {
                 if got.0 < asked.0 { ", and the primary has not fsynced it" } else { "" },
             ),
         )
-        .with_delivery(romaine::Delivery::Executed)))
+        .with_delivery(Delivery::Executed)))
     }
 
     /// Whether the server can do what the durability needs, before anything is accepted.
@@ -234,6 +267,14 @@ impl Sender {
     }
 }
 
+/// Some of it may have been accepted.
+pub(crate) fn doubted(error: Error) -> Error {
+    match error.delivery() {
+        Delivery::NotSent | Delivery::Refused => error.with_delivery(Delivery::Unknown),
+        Delivery::Unknown | Delivery::Executed => error,
+    }
+}
+
 /// WAITAOF has nothing to wait for.
 fn has_no_file(error: &romaine::Error) -> bool {
     error.server().is_some_and(|error| error.message().contains("appendonly is disabled"))
@@ -241,7 +282,7 @@ fn has_no_file(error: &romaine::Error) -> bool {
 
 fn no_file(error: romaine::Error) -> Error {
     let text = "accepted, but not on a disk: Durability::Fsynced needs `appendonly yes` at the server";
-    Error::new(ErrorKind::Unsupported, text).with_delivery(romaine::Delivery::Executed).with_source(error)
+    Error::new(ErrorKind::Unsupported, text).with_delivery(Delivery::Executed).with_source(error)
 }
 
 fn millis(time: Duration) -> i64 {
@@ -303,7 +344,7 @@ fn read(answer: &Value, jobs: usize) -> Result<Vec<Answer>> {
     if first.as_integer() == Some(-1) {
         let held = rest.first().and_then(Value::as_integer).unwrap_or(0);
         return Err(Error::new(ErrorKind::Full, format!("the queue holds {held} jobs (limit jobs_max)"))
-            .with_delivery(romaine::Delivery::Refused));
+            .with_delivery(Delivery::Refused));
     }
     if rest.len() != jobs {
         return Err(nonsense());

@@ -14,6 +14,7 @@ use crate::clock;
 use crate::error::{Error, Result};
 use crate::queue::Queue;
 use crate::status::Status;
+use crate::telling::pass_on;
 
 /// Alerts that a slow listener may lag behind.
 const BACKLOG: usize = 256;
@@ -23,7 +24,8 @@ pub trait Notifier: Send + Sync + 'static {
     /// Tells of one alert.
     ///
     /// # Errors
-    /// When it could not be told; it is tried again a few times.
+    /// When it could not be told. It is tried again, after 1 s and more and more rarely, up to once a minute, until it is
+    /// told or what it says is no longer so: then that is told instead.
     fn notify<'a>(&'a self, alert: &'a Alert) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 }
 
@@ -52,7 +54,8 @@ pub struct WatchBuilder {
 pub struct Watch {
     alerts: broadcast::Sender<Alert>,
     seen: Vec<watch::Receiver<Option<Status>>>,
-    _tasks: JoinSet<()>,
+    looks: JoinSet<()>,
+    telling: JoinSet<()>,
 }
 
 impl Watch {
@@ -77,6 +80,20 @@ impl Watch {
     pub fn statuses(&self) -> Vec<Option<Status>> {
         self.seen.iter().map(|seen| seen.borrow().clone()).collect()
     }
+
+    /// Ends it. What notifiers were not told yet they are told still, for no longer than `limit`.
+    ///
+    /// # Cancel safety
+    /// It has ended then, and what was not told is not told.
+    pub async fn close(self, limit: Duration) {
+        let Self { alerts, mut looks, mut telling, .. } = self;
+        looks.shutdown().await;
+        drop(alerts);
+        let all_told = async { while telling.join_next().await.is_some() {} };
+        if tokio::time::timeout(limit, all_told).await.is_err() {
+            tracing::warn!("the watch ended before all alerts could be told");
+        }
+    }
 }
 
 impl WatchBuilder {
@@ -98,7 +115,7 @@ impl WatchBuilder {
         self
     }
 
-    /// Starts looking. Dropping the [`Watch`] ends it.
+    /// Starts looking. Dropping the [`Watch`] ends it at once; [`close`](Watch::close) tells first what is not told yet.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for no queue, or an interval under 10 ms.
@@ -110,18 +127,18 @@ impl WatchBuilder {
             return Err(Error::config("a watch needs at least one queue, and an interval of at least 10 ms"));
         }
         let (alerts, _) = broadcast::channel(BACKLOG);
-        let mut tasks = JoinSet::new();
+        let (mut looks, mut telling) = (JoinSet::new(), JoinSet::new());
         let mut seen = Vec::new();
         for queue in self.queues {
             let (tell, told) = watch::channel(None);
             seen.push(told);
             let alarm = Alarm::new(queue.name(), self.thresholds.clone());
-            tasks.spawn(look(queue, alarm, self.interval, tell, alerts.clone()));
+            looks.spawn(look(queue, alarm, self.interval, tell, alerts.clone()));
         }
         for notifier in self.notifiers {
-            tasks.spawn(pass_on(notifier, alerts.subscribe()));
+            telling.spawn(pass_on(notifier, alerts.subscribe()));
         }
-        Ok(Watch { alerts, seen, _tasks: tasks })
+        Ok(Watch { alerts, seen, looks, telling })
     }
 }
 
@@ -167,26 +184,6 @@ async fn look(
             }
             // Nobody listening is no failure.
             let _listeners = alerts.send(alert);
-        }
-    }
-}
-
-async fn pass_on(notifier: Arc<dyn Notifier>, mut alerts: broadcast::Receiver<Alert>) {
-    loop {
-        let alert = match alerts.recv().await {
-            Ok(alert) => alert,
-            Err(broadcast::error::RecvError::Lagged(missed)) => {
-                tracing::warn!(missed, "alerts came faster than they could be told");
-                continue;
-            }
-            Err(broadcast::error::RecvError::Closed) => return,
-        };
-        for attempt in 1..=3_u32 {
-            match notifier.notify(&alert).await {
-                Ok(()) => break,
-                Err(error) => tracing::warn!(attempt, %error, %alert, "an alert could not be told"),
-            }
-            tokio::time::sleep(Duration::from_secs(1) * attempt).await;
         }
     }
 }

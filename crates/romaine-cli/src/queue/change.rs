@@ -1,9 +1,10 @@
-//! `romaine queue retry`, `cancel`, `pause`, `resume` and `drain`.
+//! `romaine queue retry`, `cancel`, `forget`, `pause`, `resume` and `drain`.
 
 use romaine::Client;
-use romaine_queue::{Cancelled, Purge};
+use romaine_queue::{Cancelled, Purge, Queue, Revived};
+use serde_json::json;
 
-use super::{failure, queue};
+use super::{failure, progress, queue};
 use crate::exit::{Failure, Outcome};
 use crate::out::say;
 
@@ -12,6 +13,9 @@ use crate::out::say;
 pub(crate) struct NameArgs {
     /// The queue.
     queue: String,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `retry` takes.
@@ -25,6 +29,9 @@ pub(crate) struct RetryArgs {
     /// All dead letters, the oldest first.
     #[arg(long)]
     all: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `cancel` takes.
@@ -35,6 +42,22 @@ pub(crate) struct CancelArgs {
     /// The jobs' ids.
     #[arg(required = true)]
     ids: Vec<String>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `forget` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ForgetArgs {
+    /// The queue.
+    queue: String,
+    /// The workers' names, as `status` shows them.
+    #[arg(required = true)]
+    workers: Vec<String>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `pause` takes.
@@ -45,6 +68,9 @@ pub(crate) struct PauseArgs {
     /// Why: shown by `status`.
     #[arg(long, default_value = "paused")]
     reason: String,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// What `drain` takes.
@@ -58,6 +84,9 @@ pub(crate) struct DrainArgs {
     /// Yes, they are to be lost.
     #[arg(long)]
     yes: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -80,55 +109,104 @@ impl From<What> for Purge {
 /// Puts dead letters back.
 pub(crate) async fn retry(client: &Client, args: &RetryArgs) -> Outcome {
     let queue = queue(client, &args.queue)?;
-    let revived = if args.all {
-        queue.revive_oldest(usize::MAX).await.map_err(failure)?
-    } else {
-        queue.revive(&args.ids).await.map_err(failure)?
-    };
+    let revived = if args.all { retry_all(&queue).await? } else { queue.revive(&args.ids).await.map_err(failure)? };
+    let missing = if args.all { 0 } else { args.ids.len() as u64 - (revived.revived + revived.held) };
+    let is_all = revived.held == 0 && missing == 0;
+    if args.json {
+        say!("{}", json!({ "revived": revived.revived, "held": revived.held, "unknown": missing }));
+        return Ok(is_all);
+    }
     say!("{} wait again", revived.revived);
     if revived.held > 0 {
         say!("{} stay dead: another unfinished job has their unique key", revived.held);
     }
-    let missing = if args.all { 0 } else { args.ids.len() as u64 - (revived.revived + revived.held) };
     if missing > 0 {
         say!("{missing} are no dead letters of {}", queue.name());
     }
-    Ok(revived.held == 0 && missing == 0)
+    Ok(is_all)
+}
+
+/// As many as are dead now, the oldest first: what dies again meanwhile is not tried again.
+async fn retry_all(queue: &Queue) -> Result<Revived, Failure> {
+    let dead = queue.status().await.map_err(failure)?.dead;
+    let bar = progress(dead);
+    let mut all = Revived::default();
+    while all.revived < dead {
+        let most = STEP.min(usize::try_from(dead - all.revived).unwrap_or(usize::MAX));
+        let some = queue.revive_oldest(most).await.map_err(failure)?;
+        all.revived += some.revived;
+        // Those that must stay are passed over each time; the last step passes over all of them.
+        all.held = all.held.max(some.held);
+        bar.inc(some.revived);
+        if some.revived < most as u64 {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    Ok(all)
 }
 
 /// Cancels jobs.
 pub(crate) async fn cancel(client: &Client, args: &CancelArgs) -> Outcome {
     let queue = queue(client, &args.queue)?;
     let outcomes = queue.cancel(&args.ids).await.map_err(failure)?;
-    for (id, outcome) in args.ids.iter().zip(&outcomes) {
-        say!(
-            "{id} {}",
-            match outcome {
-                Cancelled::Removed => "removed",
-                Cancelled::Requested => "is running; its worker is told",
-                _ => "is unknown",
-            }
-        );
+    let is_all = outcomes.iter().all(|outcome| *outcome != Cancelled::Unknown);
+    let outcomes = args.ids.iter().zip(outcomes).map(|(id, outcome)| match outcome {
+        Cancelled::Removed => (id, "removed", "removed"),
+        Cancelled::Requested => (id, "requested", "is running; its worker is told"),
+        _ => (id, "unknown", "is unknown"),
+    });
+    if args.json {
+        let all: Vec<_> = outcomes.map(|(id, outcome, _)| json!({ "id": id, "outcome": outcome })).collect();
+        say!("{}", json!(all));
+    } else {
+        outcomes.for_each(|(id, _, text)| say!("{id} {text}"));
     }
-    Ok(outcomes.iter().all(|outcome| *outcome != Cancelled::Unknown))
+    Ok(is_all)
+}
+
+/// Forgets workers that are gone.
+pub(crate) async fn forget(client: &Client, args: &ForgetArgs) -> Outcome {
+    let queue = queue(client, &args.queue)?;
+    let mut all = Vec::new();
+    for name in &args.workers {
+        all.push((name, queue.forget_consumer(name).await.map_err(failure)?));
+    }
+    if args.json {
+        let all: Vec<_> =
+            all.iter().map(|(name, was_there)| json!({ "worker": name, "forgotten": was_there })).collect();
+        say!("{}", json!(all));
+    } else {
+        all.iter()
+            .for_each(|(name, was_there)| say!("{name} {}", if *was_there { "is forgotten" } else { "is unknown" }));
+    }
+    Ok(all.iter().all(|(_, was_there)| *was_there))
 }
 
 /// Pauses a queue.
 pub(crate) async fn pause(client: &Client, args: &PauseArgs) -> Outcome {
     queue(client, &args.queue)?.pause(&args.reason).await.map_err(failure)?;
-    say!("{} is paused; what runs goes on", args.queue);
+    if args.json {
+        say!("{}", json!({ "queue": args.queue, "paused": args.reason }));
+    } else {
+        say!("{} is paused; what runs goes on", args.queue);
+    }
     Ok(true)
 }
 
 /// Ends a pause.
 pub(crate) async fn resume(client: &Client, args: &NameArgs) -> Outcome {
     queue(client, &args.queue)?.resume().await.map_err(failure)?;
-    say!("{} goes on", args.queue);
+    if args.json {
+        say!("{}", json!({ "queue": args.queue, "paused": null }));
+    } else {
+        say!("{} goes on", args.queue);
+    }
     Ok(true)
 }
 
-/// Jobs taken away in one step, between which the progress is told.
-const STEP: usize = 10_000;
+/// Jobs that are put back, or taken away, in one step, between which the progress is told.
+const STEP: usize = 2_000;
 
 /// Takes jobs away.
 pub(crate) async fn drain(client: &Client, args: &DrainArgs) -> Outcome {
@@ -145,7 +223,7 @@ pub(crate) async fn drain(client: &Client, args: &DrainArgs) -> Outcome {
             queue.name()
         )));
     }
-    let bar = indicatif::ProgressBar::new(there);
+    let bar = progress(there);
     let mut gone = 0;
     loop {
         let step = queue.purge(args.what.into(), STEP).await.map_err(failure)?;
@@ -156,6 +234,10 @@ pub(crate) async fn drain(client: &Client, args: &DrainArgs) -> Outcome {
         }
     }
     bar.finish_and_clear();
-    say!("{gone} jobs were taken away");
+    if args.json {
+        say!("{}", json!({ "taken_away": gone }));
+    } else {
+        say!("{gone} jobs were taken away");
+    }
     Ok(true)
 }

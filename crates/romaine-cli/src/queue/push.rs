@@ -6,10 +6,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use romaine::Client;
+use romaine_edge::parse_span;
 use romaine_queue::{Durability, Enqueued, NewJob, Outcome as Accepted, Priority, Producer};
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
-use super::{duration, failure, queue};
+use super::{failure, queue};
 use crate::exit::{Failure, Outcome};
 use crate::out::say;
 
@@ -33,11 +35,11 @@ pub(crate) struct Args {
     /// Its id: a second job of the same id is not accepted. Default: a new one.
     #[arg(long, conflicts_with = "lines")]
     id: Option<String>,
-    /// Not before this time has passed: 500ms, 3s, 2m, 1h, 7d.
-    #[arg(long, value_parser = duration)]
+    /// Not before this time has passed: 500ms, 3s, 2m, 2h55m, 7d.
+    #[arg(long, value_parser = parse_span)]
     delay: Option<Duration>,
     /// Dropped if it has not been started by then.
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_parser = parse_span)]
     expires: Option<Duration>,
     /// How urgent it is.
     #[arg(long, value_enum, default_value = "normal")]
@@ -54,6 +56,9 @@ pub(crate) struct Args {
     /// What must have happened before it counts as accepted: fast, replicated:N, fsynced.
     #[arg(long, value_parser = durability, default_value = "fast")]
     durability: Durability,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -113,7 +118,11 @@ pub(crate) async fn run(client: &Client, args: &Args) -> Outcome {
         (None, None) => Vec::new(),
     };
     let enqueued = producer.enqueue(job(args, payload)).await.map_err(failure)?;
-    say!("{}", told(&enqueued));
+    if args.json {
+        say!("{}", as_json(&enqueued));
+    } else {
+        say!("{}", told(&enqueued));
+    }
     Ok(enqueued.is_in())
 }
 
@@ -145,7 +154,20 @@ fn told(enqueued: &Enqueued) -> String {
     match &enqueued.outcome {
         Accepted::Accepted => format!("{id} accepted"),
         Accepted::Known => format!("{id} not accepted: a job of this id is in the queue, or was until recently"),
+        Accepted::Held { by } => format!("{id} not accepted: the unfinished job {by} has its unique key"),
+        Accepted::Superseded => format!("{id} not accepted: a newer number of its generation key is known"),
         other => format!("{id} not accepted: {other:?}"),
+    }
+}
+
+fn as_json(enqueued: &Enqueued) -> Value {
+    let id = &enqueued.id;
+    match &enqueued.outcome {
+        Accepted::Accepted => json!({ "id": id, "outcome": "accepted" }),
+        Accepted::Known => json!({ "id": id, "outcome": "known" }),
+        Accepted::Held { by } => json!({ "id": id, "outcome": "held", "by": by }),
+        Accepted::Superseded => json!({ "id": id, "outcome": "superseded" }),
+        _ => json!({ "id": id, "outcome": "refused" }),
     }
 }
 
@@ -180,6 +202,10 @@ async fn lines(producer: &Producer, args: &Args) -> Outcome {
         bar.inc(sent);
     }
     bar.finish_and_clear();
-    say!("{accepted} accepted, {refused} not");
+    if args.json {
+        say!("{}", json!({ "accepted": accepted, "refused": refused }));
+    } else {
+        say!("{accepted} accepted, {refused} not");
+    }
     Ok(refused == 0)
 }

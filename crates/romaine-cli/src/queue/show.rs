@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use romaine::Client;
+use romaine_edge::show_span;
 use romaine_faultlab::scenario::table::Table;
 use romaine_queue::{JobInfo, Place, Status};
 use serde_json::{Value, json};
 
-use super::{failure, queue, span};
+use super::{failure, queue};
 use crate::exit::Outcome;
 use crate::out::say;
 
 /// What `status` takes.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 1 when a queue is in trouble: NOBODY WORKS although jobs wait, or workers are SILENT."
+)]
 pub(crate) struct StatusArgs {
     /// The queues.
     #[arg(required = true)]
@@ -80,19 +84,28 @@ impl From<Where> for Place {
 pub(crate) const HEADING: [&str; 9] =
     ["queue", "waiting", "oldest", "delayed", "running", "dead", "done", "workers", "state"];
 
+/// Whether somebody should look after it, and why: nobody works, or workers broke their promise to be heard of.
+pub(crate) fn trouble(status: &Status) -> Option<String> {
+    let overdue = status.consumers.iter().filter(|consumer| consumer.overdue().is_some()).count();
+    match (&status.paused, overdue) {
+        (Some(_), _) => None,
+        (None, 0) if status.waiting > 0 && status.consumers_total == 0 => Some("NOBODY WORKS".to_owned()),
+        (None, 0) => None,
+        (None, overdue) => Some(format!("{overdue} SILENT")),
+    }
+}
+
 /// A queue in a line.
 pub(crate) fn row(status: &Status) -> Vec<String> {
-    let overdue = status.consumers.iter().filter(|consumer| consumer.overdue().is_some()).count();
-    let state = match (&status.paused, overdue) {
+    let state = match (&status.paused, trouble(status)) {
         (Some(reason), _) => format!("paused: {reason}"),
-        (None, 0) if status.waiting > 0 && status.consumers_total == 0 => "NOBODY WORKS".to_owned(),
-        (None, 0) => "ok".to_owned(),
-        (None, overdue) => format!("{overdue} SILENT"),
+        (None, Some(trouble)) => trouble,
+        (None, None) => "ok".to_owned(),
     };
     vec![
         status.queue.clone(),
         status.waiting.to_string(),
-        status.oldest_waiting.map_or_else(|| "–".to_owned(), span),
+        status.oldest_waiting.map_or_else(|| "–".to_owned(), show_span),
         status.delayed.to_string(),
         status.leased.to_string(),
         status.dead.to_string(),
@@ -108,10 +121,11 @@ pub(crate) async fn status(client: &Client, args: &StatusArgs) -> Outcome {
     for name in &args.queues {
         all.push(queue(client, name)?.status().await.map_err(failure)?);
     }
+    let is_well = all.iter().all(|status| trouble(status).is_none());
     if args.json {
         let all: Vec<Value> = all.iter().map(as_json).collect();
         say!("{:#}", Value::Array(all));
-        return Ok(true);
+        return Ok(is_well);
     }
     let mut table = Table::new(&HEADING);
     all.iter().for_each(|status| table.row(row(status)));
@@ -122,19 +136,20 @@ pub(crate) async fn status(client: &Client, args: &StatusArgs) -> Outcome {
         }
         let mut workers = Table::new(&["worker", "last heard of", "holds", "state"]);
         for consumer in &status.consumers {
-            let state = consumer.overdue().map_or_else(|| "ok".into(), |late| format!("SILENT for {}", span(late)));
-            workers.row(vec![consumer.name.clone(), span(consumer.last_claim), consumer.held.to_string(), state]);
+            let state =
+                consumer.overdue().map_or_else(|| "ok".into(), |late| format!("SILENT for {}", show_span(late)));
+            workers.row(vec![consumer.name.clone(), show_span(consumer.last_claim), consumer.held.to_string(), state]);
         }
         crate::out::text(format_args!("\n{}\n{}", status.queue, workers.text()));
     }
-    Ok(true)
+    Ok(is_well)
 }
 
 fn millis(duration: Option<Duration>) -> Value {
     duration.map_or(Value::Null, |duration| json!(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
 }
 
-fn as_json(status: &Status) -> Value {
+pub(crate) fn as_json(status: &Status) -> Value {
     let totals = &status.totals;
     let consumers: Vec<Value> = status
         .consumers
@@ -150,7 +165,7 @@ fn as_json(status: &Status) -> Value {
         .collect();
     json!({
         "queue": status.queue, "time_ms": status.time_ms, "waiting": status.waiting, "delayed": status.delayed,
-        "leased": status.leased, "dead": status.dead, "results": status.results, "paused": status.paused,
+        "leased": status.leased, "dead": status.dead, "results": status.results, "paused": status.paused, "trouble": trouble(status),
         "oldest_waiting_ms": millis(status.oldest_waiting), "next_due_ms": millis(status.next_due),
         "consumers_total": status.consumers_total, "consumers": consumers,
         "totals": {

@@ -2,21 +2,26 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::IsTerminal as _;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use crossterm::event::{Event, EventStream, KeyCode, KeyModifiers};
-use futures_util::StreamExt as _;
+use crossterm::event::{Event, EventStream, KeyCode, KeyEvent, KeyModifiers};
+use futures_util::future::{Fuse, FusedFuture as _};
+use futures_util::{FutureExt as _, StreamExt as _};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table};
 use ratatui::{DefaultTerminal, Frame};
 use romaine::Client;
+use romaine_edge::parse_span;
 use romaine_faultlab::scenario::table;
-use romaine_queue::{Queue, Status};
+use romaine_queue::{ErrorKind, Queue, Status};
+use serde_json::{Value, json};
+use tokio::time::{Interval, MissedTickBehavior};
 
-use super::{duration, failure, queue, show};
+use super::{failure, queue, show};
 use crate::exit::Outcome;
 use crate::out::say;
 
@@ -27,23 +32,24 @@ pub(crate) struct Args {
     #[arg(required = true)]
     queues: Vec<String>,
     /// How often they are looked at.
-    #[arg(long, default_value = "1s", value_parser = duration)]
+    #[arg(long, default_value = "1s", value_parser = parse_span)]
     every: Duration,
+    /// A line of JSON a time: an array with what `status --json` says of each queue, or an object with an error.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Moments that are remembered for the curves.
 const MEMORY: usize = 240;
 
-/// Shows until `q`; where there is no terminal, prints a table a time.
+/// Shows until `q`; where there is no terminal, prints a table a time. A server that is away is waited for.
 pub(crate) async fn run(client: &Client, args: &Args) -> Outcome {
     let queues = args.queues.iter().map(|name| queue(client, name)).collect::<Result<Vec<_>, _>>()?;
-    // A queue that cannot be asked at all is told before the screen is taken.
-    let first = look(&queues).await.map_err(failure)?;
-    if !std::io::stdout().is_terminal() {
-        return print(&queues, args.every, first).await;
+    if args.json || !std::io::stdout().is_terminal() {
+        return print(&queues, args).await;
     }
     let mut terminal = ratatui::init();
-    let shown = Screen::new(args.every).run(&mut terminal, &queues, first).await;
+    let shown = Screen::new(args.every).run(&mut terminal, &queues).await;
     ratatui::restore();
     shown.map(|()| true).map_err(Into::into)
 }
@@ -56,18 +62,32 @@ async fn look(queues: &[Queue]) -> romaine_queue::Result<Vec<Status>> {
     Ok(all)
 }
 
-async fn print(queues: &[Queue], every: Duration, first: Vec<Status>) -> Outcome {
-    let mut statuses = Some(first);
+async fn print(queues: &[Queue], args: &Args) -> Outcome {
+    let mut ticks = every(args.every);
     loop {
-        let now = match statuses.take() {
-            Some(first) => first,
-            None => look(queues).await.map_err(failure)?,
-        };
-        let mut table = table::Table::new(&show::HEADING);
-        now.iter().for_each(|status| table.row(show::row(status)));
-        say!("{}", table.text());
-        tokio::time::sleep(every).await;
+        ticks.tick().await;
+        match (look(queues).await, args.json) {
+            (Ok(now), true) => say!("{}", Value::Array(now.iter().map(show::as_json).collect())),
+            (Ok(now), false) => {
+                let mut table = table::Table::new(&show::HEADING);
+                now.iter().for_each(|status| table.row(show::row(status)));
+                say!("{}", table.text());
+            }
+            // What no time mends.
+            (Err(error), _) if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Full) => {
+                return Err(failure(error));
+            }
+            (Err(error), true) => say!("{}", json!({ "error": error.to_string() })),
+            (Err(error), false) => say!("not up to date: {error}\n"),
+        }
     }
+}
+
+/// A look that takes long is followed by a pause, not by those that were missed.
+fn every(span: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(span);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// What is on the screen.
@@ -86,25 +106,22 @@ impl Screen {
         Self { every, statuses: Vec::new(), rates: HashMap::new(), depths: HashMap::new(), trouble: None }
     }
 
-    async fn run(mut self, terminal: &mut DefaultTerminal, queues: &[Queue], first: Vec<Status>) -> anyhow::Result<()> {
+    async fn run(mut self, terminal: &mut DefaultTerminal, queues: &[Queue]) -> anyhow::Result<()> {
         let mut keys = EventStream::new();
-        let mut ticks = tokio::time::interval(self.every);
-        self.learn(first);
+        let mut ticks = every(self.every);
+        // The look goes on beside the keys: in an outage it takes as long as the client waits.
+        let mut looking = pin!(Fuse::terminated());
         loop {
             terminal.draw(|frame| self.draw(frame)).context("cannot draw")?;
             tokio::select! {
                 key = keys.next() => match key {
-                    Some(Ok(Event::Key(key)))
-                        if matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)
-                            || (key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL)) =>
-                    {
-                        return Ok(());
-                    }
+                    Some(Ok(Event::Key(key))) if is_end(key) => return Ok(()),
                     Some(Ok(_)) => {}
                     Some(Err(error)) => return Err(error).context("cannot read the keyboard"),
                     None => return Ok(()),
                 },
-                _ = ticks.tick() => match look(queues).await {
+                _ = ticks.tick(), if looking.is_terminated() => looking.set(look(queues).fuse()),
+                looked = &mut looking => match looked {
                     Ok(statuses) => {
                         self.trouble = None;
                         self.learn(statuses);
@@ -147,8 +164,7 @@ impl Screen {
     fn table(&self, frame: &mut Frame<'_>, area: Rect) {
         let rows = self.statuses.iter().map(|status| {
             let cells = show::row(status);
-            let is_bad = cells.last().is_some_and(|state| state.contains("SILENT") || state.contains("NOBODY"));
-            let style = if is_bad { Style::new().fg(Color::Red).bold() } else { Style::new() };
+            let style = if show::trouble(status).is_some() { Style::new().fg(Color::Red).bold() } else { Style::new() };
             Row::new(cells.into_iter().map(Cell::from)).style(style)
         });
         let widths = [16, 10, 12, 10, 10, 8, 12, 9, 24].map(Constraint::Length);
@@ -171,6 +187,11 @@ impl Screen {
             );
         }
     }
+}
+
+fn is_end(key: KeyEvent) -> bool {
+    matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)
+        || (key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL))
 }
 
 fn remember(curves: &mut HashMap<String, VecDeque<u64>>, name: &str, value: u64) {

@@ -176,10 +176,34 @@ async fn an_edge_does_all_its_work_with_the_printed_rule_and_can_do_nothing_else
     assert!(refused(own.hgetall::<Vec<(String, String)>>("edge:{edge:e2}:state").await.unwrap_err()));
     assert!(refused(own.lpush("rq:{edge:e2}:w1", ["x"]).await.unwrap_err()));
     assert!(refused(own.keys::<String>("*").await.unwrap_err()));
+    // These are everybody's affair.
+    for command in
+        ["CLIENT PAUSE 100", "CLIENT UNPAUSE", "CLIENT NO-EVICT on", "CLIENT LIST", "CLIENT KILL TYPE normal"]
+    {
+        let words: Vec<&str> = ["ACL", "DRYRUN", "e1"].into_iter().chain(command.split(' ')).collect();
+        let answer = server.command(&words).await.unwrap().text();
+        assert!(answer.contains("no permissions"), "{command}: {answer}");
+    }
+    let pause = own.issue(romaine::cmd::<romaine::Value>("CLIENT").arg("PAUSE").arg("100")).await;
+    assert!(refused(pause.unwrap_err()));
     // Without a rule that fits, it says which one does.
     server.command(&["ACL", "SETUSER", "e1", "resetkeys"]).await.unwrap();
     edge.start();
     assert_eq!(edge.ended().await.code(), Some(4));
     edge.says("romaine agent --print-acl").await;
     drop(client(&server).await);
+}
+
+#[tokio::test]
+async fn the_printed_unit_leaves_the_agent_time_to_end_and_does_not_show_the_hub() {
+    let hub = "redis://e1:s3cret@hub";
+    let arguments = ["agent", "--id", "e1", "--exec", "true it", "--grace", "10s", "--print-systemd", "--hub", hub];
+    let (code, unit) = romaine(hub, &arguments).await;
+    assert_eq!(code, Some(0), "{unit}");
+    // The grace; what handlers that are stopped, the last words and the connections may take.
+    assert!(unit.contains("\nTimeoutStopSec=35\n"), "{unit}");
+    assert!(
+        unit.contains("--exec \"true it\"") && !unit.contains("s3cret") && !unit.contains("print-systemd"),
+        "{unit}"
+    );
 }

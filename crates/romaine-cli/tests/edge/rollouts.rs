@@ -323,3 +323,26 @@ async fn a_wish_whose_job_the_hub_lost_is_fulfilled_all_the_same() {
     assert_eq!(driver.wait().await.unwrap().code(), Some(0));
     assert!(everything_runs(&hub, &image).await);
 }
+
+#[tokio::test]
+async fn a_rollout_whose_records_are_gone_is_marked_in_the_list_and_can_be_forgotten() {
+    let server = Server::start().await.unwrap();
+    let hub = server.url();
+    server.command(&["HSET", "edge:{edge:e1}:state", "seen", "1"]).await.unwrap();
+    for name in ["gone", "there"] {
+        let image = image('1');
+        let start = ["rollout", "start", "--image", &image, "--targets", "*", "--name", name, "--detach"];
+        assert_eq!(romaine(&hub, &start).await.0, Some(0));
+    }
+    server.command(&["DEL", "rollout:{gone}:plan"]).await.unwrap();
+    let (code, text) = romaine(&hub, &["rollout", "status"]).await;
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+    assert!(code == Some(0) && line("gone").contains("UNREADABLE") && line("there").contains("running"), "{text}");
+    let list = romaine_json(&hub, &["rollout", "status", "--json"]).await;
+    let gone = list.as_array().unwrap().iter().find(|rollout| rollout["id"] == "gone").unwrap();
+    assert_eq!(gone["unreadable"], "its records are gone");
+    let (code, text) = romaine(&hub, &["rollout", "forget", "there"]).await;
+    assert!(code == Some(2) && text.contains("romaine rollout abort there"), "{text}");
+    assert_eq!(romaine(&hub, &["rollout", "forget", "gone"]).await.0, Some(0));
+    assert_eq!(romaine(&hub, &["rollout", "forget", "gone"]).await.0, Some(1));
+}

@@ -12,10 +12,11 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::agent::ledger::{Entry, Outcome, Past, Phase, Verdict, tests::an_old_run};
+use crate::agent::process::tests::{is_gone, number_in};
 use crate::hub::{self, Answer};
 use crate::record::{DEPLOY, Deploy, Reason};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn client(server: &Server) -> Client {
     let address = server.address();
@@ -23,7 +24,7 @@ async fn client(server: &Server) -> Client {
 }
 
 /// The edge `e1`. Its handler is a script that begins in `dir`.
-fn settings(dir: &Path, handler: &str) -> Settings {
+pub(crate) fn settings(dir: &Path, handler: &str) -> Settings {
     Settings {
         id: "e1".parse().unwrap(),
         labels: Labels::default(),
@@ -60,7 +61,7 @@ fn lines(dir: &Path) -> usize {
     std::fs::read_to_string(dir.join("runs")).unwrap_or_default().lines().count()
 }
 
-async fn runs(dir: &Path, count: usize) {
+pub(crate) async fn runs(dir: &Path, count: usize) {
     eventually(PATIENCE, "the handler to run", async || lines(dir) >= count).await.unwrap();
 }
 
@@ -70,17 +71,51 @@ async fn a_hub_that_takes_nothing_in_when_the_agent_comes_is_asked_until_it_does
     let (client, settings) = (client(&server).await, settings(dir.path(), "true"));
     let queue = Queue::new(&client, &settings.id.queue()).unwrap();
     queue.producer().enqueue(NewJob::new("k", "{}").id("j")).await.unwrap();
-    server.command(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
+    server.command(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await.unwrap();
     let is_done = async {
         eventually(PATIENCE, "the hub's refusal", async || {
-            server.command(&["INFO", "errorstats"]).await.unwrap().text().contains("errorstat_OOM")
+            server.command(&["INFO", "errorstats"]).await.unwrap().text().contains("errorstat_NOREPLICAS")
         })
         .await
         .unwrap();
-        server.command(&["CONFIG", "SET", "maxmemory", "0"]).await.unwrap();
+        server.command(&["CONFIG", "SET", "min-replicas-to-write", "0"]).await.unwrap();
         assert!(matches!(queue.wait_for_result("j", PATIENCE).await.unwrap(), Some(JobResult::Done(_))));
     };
     until(&client, settings, is_done).await;
+}
+
+/// Or the whole fleet looked dead when one queue was full.
+#[tokio::test]
+async fn an_edge_is_heard_of_by_a_hub_that_is_full_and_says_goodbye_to_it() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let (client, settings) = (client(&server).await, settings(dir.path(), "true"));
+    let id = settings.id.clone();
+    let field = async |name: &str| server.command(&["HGET", &id.state_key(), name]).await.unwrap().text();
+    let seen = async || field("seen").await.parse::<i64>().unwrap_or(0);
+    let is_heard = async {
+        eventually(PATIENCE, "the first sign of life", async || seen().await > 0).await.unwrap();
+        server.command(&["CONFIG", "SET", "maxmemory", "1"]).await.unwrap();
+        let full = seen().await;
+        // Not one that was on its way.
+        eventually(PATIENCE, "signs of life", async || seen().await > full + 1_500).await.unwrap();
+    };
+    until(&client, settings, is_heard).await;
+    assert_eq!(field("left").await, "1");
+    assert_eq!(server.command(&["EXISTS", &id.session_key()]).await.unwrap().as_int(), Some(0));
+}
+
+#[tokio::test]
+async fn what_an_agent_runs_ends_with_it_even_when_it_is_dropped() {
+    let (server, dir) = (Server::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let (client, settings) = (client(&server).await, settings(dir.path(), "sleep 1000 & echo $! > pid; wait"));
+    let queue = Queue::new(&client, &settings.id.queue()).unwrap();
+    queue.producer().enqueue(NewJob::new("k", "{}").id("j")).await.unwrap();
+    let path = dir.path().join("pid");
+    let pid = tokio::select! {
+        ended = run(&client, settings, std::future::pending()) => panic!("{ended:?}"),
+        pid = number_in(&path) => pid,
+    };
+    is_gone(pid).await;
 }
 
 /// Of an agent that has got so far, and not begun to work: its ledger says that a job has ended, and its hub does not know.

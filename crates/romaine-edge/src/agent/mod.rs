@@ -6,6 +6,7 @@ pub(crate) mod presence;
 pub(crate) mod process;
 mod runs;
 mod shared;
+mod untold;
 
 #[cfg(test)]
 mod agent_tests;
@@ -26,8 +27,8 @@ use crate::id::EdgeId;
 use crate::labels::Labels;
 use ledger::{Ledger, Remembered};
 use presence::Presence;
-use runs::Untold;
 use shared::Shared;
+use untold::Untold;
 
 /// What a result may have in bytes: the end of a handler's output, and what JSON makes of it.
 const RESULT_MAX: usize = 256 * 1024;
@@ -41,8 +42,15 @@ const CANCEL_GRACE: Duration = Duration::from_secs(12);
 /// connection delays a job by no more than this.
 pub const BLOCK: Duration = Duration::from_secs(42);
 
+/// How long runs are waited for that were stopped: their handlers' grace, and some tries to write their ends down.
+const STOP_LIMIT: Duration = Duration::from_secs(8);
+
 /// How long the last words may take.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// The longest that an agent takes to end, beyond [`Settings::grace`].
+pub const END_LIMIT: Duration =
+    Duration::from_secs(CANCEL_GRACE.as_secs() + STOP_LIMIT.as_secs() + LAST_WORDS.as_secs());
 
 /// What an agent keeps to.
 #[derive(Debug, Clone)]
@@ -112,7 +120,9 @@ pub fn frugal_liveness() -> Liveness {
 /// is waited for.
 ///
 /// # Cancel safety
-/// Dropping the future leaves handlers to be killed and their jobs as begun in the ledger.
+/// Dropping the future stops the handlers as at the agent's end, but without its grace: their process groups get SIGTERM,
+/// and SIGKILL 5 s later, and what they came to is written into the ledger, by tasks that go on for that long. The hub is
+/// told by the next agent. Where the runtime ends, too, the groups are killed at once, and the jobs stay begun in the ledger.
 pub async fn run(client: &Client, settings: Settings, stop: impl Future<Output = ()> + Send) -> Result<()> {
     tokio::pin!(stop);
     let ledger = Ledger::open(&settings.ledger)?;
@@ -128,6 +138,8 @@ pub async fn run(client: &Client, settings: Settings, stop: impl Future<Output =
     let lease = settings.heartbeat * 3;
     let speaker = Speaker { nonce, before, host: settings.host.clone(), lease };
     let shared = Arc::new(Shared::new(settings, ledger, remembered));
+    // Nothing runs on without an agent, however this future ends.
+    let _stop = shared.stop.clone().drop_guard();
     shared.end_leftovers().await?;
     let mut presence = Presence { client: client.clone(), queue, speaker };
     tokio::select! {
@@ -173,7 +185,9 @@ async fn finish(shared: &Shared, presence: &Presence, worker: Worker, name: &str
     if tokio::time::timeout(limit, worker.shutdown()).await.is_err() {
         tracing::warn!("the queue could not be told; its leases end by time");
     }
-    shared.stop_all().await;
+    if tokio::time::timeout(STOP_LIMIT, shared.stop_all()).await.is_err() {
+        tracing::error!("a run could not be ended in time; the next agent tells of it");
+    }
     let is_duplicate = outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Duplicate);
     let last_words = async {
         // Of two that share a ledger's name only one may count its events.

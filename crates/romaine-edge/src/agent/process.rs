@@ -65,10 +65,10 @@ pub(crate) async fn run<F: Future<Output = ()>>(
         Ok(child) => child,
         Err(error) => return Ran { how: How::NotStarted, tail: error.to_string() },
     };
+    let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
     if let Some(mark) = child.id().and_then(mark) {
         started(mark).await;
     }
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let talking = async {
         let feed = async {
@@ -83,7 +83,7 @@ pub(crate) async fn run<F: Future<Output = ()>>(
     };
     tokio::pin!(talking);
     let mut talked = false;
-    let waiting = wait(&mut child, group, order.limit, stop);
+    let waiting = wait(&mut child, group.0, order.limit, stop);
     tokio::pin!(waiting);
     let how = loop {
         tokio::select! {
@@ -94,8 +94,7 @@ pub(crate) async fn run<F: Future<Output = ()>>(
     if !talked {
         let _held = tokio::time::timeout(DRAIN, &mut talking).await;
     }
-    // What the handler left behind in its group ends with it.
-    signal(group, Signal::KILL);
+    drop(group);
     let tail = tail.lock().unwrap_or_else(PoisonError::into_inner).text();
     let how = match how {
         // A script that ends with a command that is missing ends so, too, and has done what came before that.
@@ -103,6 +102,16 @@ pub(crate) async fn run<F: Future<Output = ()>>(
         how => how,
     };
     Ran { how, tail }
+}
+
+/// A handler's group. What it left behind ends with it, and all of it when nobody waits for it any more: dropping the
+/// child kills the shell alone.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        signal(self.0, Signal::KILL);
+    }
 }
 
 /// What the shell knows without a file of that name, as far as a handler may begin with it.
@@ -226,8 +235,23 @@ pub(crate) fn end_leftover(marked: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Waits until a process has ended. It has its signal; when it gets to die is the scheduler's affair.
+    pub(crate) async fn is_gone(pid: u32) {
+        let is_gone = async || {
+            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            state.is_empty() || state.contains(") Z")
+        };
+        romaine_faultlab::eventually(Duration::from_secs(20), "a process's end", is_gone).await.unwrap();
+    }
+
+    /// Waits for the number that a handler writes into this file.
+    pub(crate) async fn number_in(path: &Path) -> u32 {
+        let number = async || std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+        romaine_faultlab::eventually(Duration::from_secs(20), "the handler's number", number).await.unwrap()
+    }
 
     fn order(command: &str) -> Order {
         let input = b"{\"n\":1}".to_vec();
@@ -261,12 +285,19 @@ mod tests {
         let ran = ran(Order { limit: Duration::from_secs(1), ..order(&command) }).await;
         assert_eq!(ran.how, How::TimedOut);
         let grandchild: u32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
-        // It has its signal; when it gets to die is the scheduler's affair.
-        let is_gone = async || {
-            let state = std::fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap_or_default();
-            state.is_empty() || state.contains(") Z")
+        is_gone(grandchild).await;
+    }
+
+    #[tokio::test]
+    async fn with_nobody_to_wait_for_it_the_whole_group_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        let command = format!("sleep 100 & echo $! > {}; wait", pid.display());
+        let grandchild = tokio::select! {
+            ran = ran(order(&command)) => panic!("{ran:?}"),
+            grandchild = number_in(&pid) => grandchild,
         };
-        romaine_faultlab::eventually(Duration::from_secs(10), "the grandchild's end", is_gone).await.unwrap();
+        is_gone(grandchild).await;
     }
 
     #[tokio::test]

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use romaine_queue::{Done, Failure, Interruption, Job, JobInfo, Place, Queue};
-use tokio::sync::watch;
+use romaine_queue::{Done, Failure, Interruption, Job};
+use tokio::sync::{MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::course::{self, Facts, Next, answer, with_tail};
@@ -14,30 +14,24 @@ use crate::agent::ledger::{Entry, Outcome, Past, Phase, Verdict};
 use crate::agent::process::{self, How, Order, Ran};
 use crate::agent::shared::{End, Ended, Run, Shared, lock};
 use crate::clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::health::Probe;
 use crate::record::{Deploy, Progress, Wellness};
-
-/// A peek shows no more at a time.
-const LEASED_MOST: usize = 100;
 
 /// How soon a job is tried again that could not be begun.
 const LATER: Duration = Duration::from_secs(10);
 
-/// How long until the hub is asked again.
-const HUB_AGAIN: Duration = Duration::from_secs(1);
-
 /// How long until the ledger is tried again with the end of a run.
 const LEDGER_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often it is tried still when the agent ends.
+const LAST_TRIES: u32 = 3;
 
 /// How long between two looks at what was just deployed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// An engine calls a container running from its first instant; one that ends at once is found out this much later.
 const STAYS_FOR: Duration = Duration::from_secs(2);
-
-/// A job, and what is to be told of it.
-pub(crate) type Untold = (JobInfo, Result<Done, Failure>);
 
 impl Shared {
     /// The queue's handler: begins the job, joins it, or tells how it ended.
@@ -107,63 +101,14 @@ impl Shared {
         Ok(Opened::Run(self.begin(entry, facts, failures, input)))
     }
 
-    /// Jobs that are leased still to an agent that died, and what is to be told of them, as far as that is known. Said at
-    /// once, with their tokens: when the lease has run out a job without an attempt left would not come back to be told of.
-    /// A hub that cannot be reached is waited for; what cannot be learnt for another reason is told when its lease ends.
-    pub(crate) async fn untold(&self, queue: &Queue) -> Vec<Untold> {
-        let mut untold = Vec::new();
-        let leased = patiently(|| queue.status()).await.map_or(0, |status| status.leased);
-        let leased = usize::try_from(leased).unwrap_or(usize::MAX);
-        for from in (0..leased).step_by(LEASED_MOST) {
-            let Some(page) = patiently(|| queue.peek(Place::Leased, from, LEASED_MOST)).await else {
-                break;
-            };
-            for job in page {
-                match self.untold_of(&job).await {
-                    Ok(Some(outcome)) => untold.push((job, outcome)),
-                    Ok(None) => {}
-                    Err(error) => tracing::error!(job = job.id, error = error.full(), "it is told when its lease ends"),
-                }
-            }
-        }
-        untold
-    }
-
-    /// What is to be told of a job that is leased to us or to the agent before us.
-    async fn untold_of(&self, job: &JobInfo) -> Result<Option<Result<Done, Failure>>> {
-        let facts = Facts::new(&job.id, &job.kind, &job.payload, self.settings.repeat);
-        let key = key(&job.id, job.enqueued_ms, &facts);
-        let (Ok(mut facts), Some(token)) = (facts, job.token.and_then(|token| i64::try_from(token).ok())) else {
-            return Ok(None);
-        };
-        (facts.attempt, facts.token) = (job.attempts, token);
-        facts.last_error.clone_from(&job.error);
-        let outcome = match self.ledger.past(&key).await? {
-            // Whatever it came to: it is this claim's.
-            Past::Ended { outcome, token: of, .. } if of == token => outcome,
-            Past::Received { token: of, .. } if of == token => {
-                tracing::info!(job = job.id, "it was not begun: given back");
-                return Ok(Some(told(Some(&Ended::Unbegun))));
-            }
-            past @ (Past::Begun { .. } | Past::Ended { .. }) => match course::next(past, &facts) {
-                Next::Tell(outcome) => outcome,
-                Next::GiveUp { begun_ms, attempt } => {
-                    let entry = Entry { job: key, kind: job.kind.clone(), token, attempt: job.attempts };
-                    return self
-                        .interrupted(&entry, &facts, attempt, begun_ms)
-                        .await
-                        .map(|outcome| Some(answer(&outcome)));
-                }
-                Next::Run => return Ok(None),
-            },
-            Past::Unknown | Past::Received { .. } => return Ok(None),
-        };
-        tracing::info!(job = job.id, verdict = ?outcome.verdict, "it ended before: told again, not run again");
-        Ok(Some(answer(&outcome)))
-    }
-
     /// Ends a job whose run was begun and has no end, and that may not be run again.
-    async fn interrupted(&self, entry: &Entry, facts: &Facts, attempt: u32, begun_ms: i64) -> Result<Outcome> {
+    pub(super) async fn interrupted(
+        &self,
+        entry: &Entry,
+        facts: &Facts,
+        attempt: u32,
+        begun_ms: i64,
+    ) -> Result<Outcome> {
         let why = format!(
             "the agent ended while attempt {attempt} ran, and nobody knows how far it came; it is not run again because it \
              is not marked idempotent (\"idempotent\": true in its payload, or --repeat)"
@@ -214,6 +159,28 @@ impl Shared {
         run
     }
 
+    /// Waits until it is this one's turn: deployments run one after the other.
+    async fn turn(&self, facts: &Facts, cancel: &CancellationToken) -> Result<Option<MutexGuard<'_, ()>>, Cancelled> {
+        let turn = async { if facts.deploy.is_some() { Some(self.deploying.lock().await) } else { None } };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Cancelled),
+            turn = turn => Ok(turn),
+        }
+    }
+
+    /// It was cancelled before it was begun.
+    async fn withdrawn(&self, entry: &Entry, facts: &Facts) -> Ended {
+        let why = "it was cancelled before it was begun".to_owned();
+        match self.give_up(entry, facts.deploy.as_ref(), Verdict::Cancelled, why, clock::wall_ms()).await {
+            Ok(outcome) => Ended::As(outcome),
+            Err(error) => {
+                tracing::error!(job = facts.id, error = error.full(), "its end cannot be written down");
+                Ended::Unbegun
+            }
+        }
+    }
+
     /// From the ledger's "begun" to its "ended".
     async fn run(
         &self,
@@ -223,10 +190,11 @@ impl Shared {
         input: Vec<u8>,
         cancel: &CancellationToken,
     ) -> Ended {
-        let _turn = if facts.deploy.is_some() { Some(self.deploying.lock().await) } else { None };
-        if self.stop.is_cancelled() {
-            return Ended::Unbegun;
-        }
+        let _turn = match self.turn(facts, cancel).await {
+            Ok(turn) => turn,
+            Err(_cancelled) if self.stop.is_cancelled() => return Ended::Unbegun,
+            Err(_cancelled) => return self.withdrawn(entry, facts).await,
+        };
         let begun_ms = clock::wall_ms();
         let noted = facts.deploy.as_ref().map(|deploy| self.progress(deploy, facts.attempt, Progress::Running, None));
         if let Err(error) = self.ledger.step(entry, Phase::Begun, noted.into_iter().collect()).await {
@@ -297,7 +265,7 @@ impl Shared {
         Order { command: self.settings.command.clone(), input, environment, limit: self.settings.timeout }
     }
 
-    /// The end is on the disk before anybody hears of it.
+    /// The end is on the disk before anybody hears of it; but an agent that is to end does not wait for a disk for ever.
     async fn end(&self, entry: &Entry, facts: &Facts, outcome: &Outcome) {
         let noted = facts.deploy.as_ref().map(|deploy| {
             let progress = match outcome.verdict {
@@ -313,13 +281,25 @@ impl Shared {
             )
         });
         let noted: Vec<_> = noted.into_iter().collect();
+        let mut last_tries = LAST_TRIES;
         while let Err(error) = self.ledger.step(entry, Phase::Ended(outcome.clone()), noted.clone()).await {
-            tracing::error!(
-                job = facts.id,
-                error = error.full(),
-                "the end of a job cannot be written down; trying again"
-            );
-            tokio::time::sleep(LEDGER_AGAIN).await;
+            let error = error.full();
+            if self.stop.is_cancelled() {
+                last_tries -= 1;
+                if last_tries == 0 {
+                    // Its token guards it at the hub. "Begun" is what stands in the ledger: that is what the next agent
+                    // says of it, if this one is not heard.
+                    tracing::error!(job = facts.id, error, "the end of a job cannot be written down: it is only told");
+                    break;
+                }
+                tokio::time::sleep(LEDGER_AGAIN).await;
+                continue;
+            }
+            tracing::error!(job = facts.id, error, "the end of a job cannot be written down; trying again");
+            tokio::select! {
+                () = tokio::time::sleep(LEDGER_AGAIN) => {}
+                () = self.stop.cancelled() => {}
+            }
         }
         let took = Duration::from_millis(u64::try_from(outcome.ended_ms - outcome.begun_ms).unwrap_or(0));
         tracing::info!(job = facts.id, verdict = ?outcome.verdict, error = outcome.error, ?took, "ended");
@@ -385,34 +365,19 @@ impl Shared {
 
 /// What a run is known by. An id that is used again is another job. A wish is the same wherever its job comes from: a hub
 /// that lost the job is given it again.
-fn key(id: &str, enqueued_ms: i64, facts: &Result<Facts, String>) -> String {
+pub(super) fn key(id: &str, enqueued_ms: i64, facts: &Result<Facts, String>) -> String {
     match facts.as_ref().map(|facts| &facts.deploy) {
         Ok(Some(deploy)) => format!("{id}@{}", deploy.image),
         Ok(None) | Err(_) => format!("{id}@{enqueued_ms}"),
     }
 }
 
+/// Somebody does not want it any more.
+struct Cancelled;
+
 enum Opened {
     Run(Run),
     Ended(Outcome),
-}
-
-/// Asks the hub until it answers, or refuses.
-async fn patiently<T, F: Future<Output = romaine_queue::Result<T>>>(ask: impl Fn() -> F) -> Option<T> {
-    loop {
-        match ask().await.map_err(Error::from) {
-            Ok(answer) => return Some(answer),
-            Err(error) if error.kind() == ErrorKind::Unreachable => {
-                tracing::debug!(error = error.full(), "the hub is asked again what it was not told");
-                tokio::time::sleep(HUB_AGAIN).await;
-            }
-            Err(error) => {
-                let error = error.full();
-                tracing::error!(error, "what the agent before this one did not tell is told when its leases end");
-                return None;
-            }
-        }
-    }
 }
 
 async fn wait(end: &mut End) -> Option<Ended> {
@@ -422,7 +387,7 @@ async fn wait(end: &mut End) -> Option<Ended> {
     }
 }
 
-fn told(ended: Option<&Ended>) -> Result<Done, Failure> {
+pub(super) fn told(ended: Option<&Ended>) -> Result<Done, Failure> {
     match ended {
         Some(Ended::As(outcome)) => answer(outcome),
         Some(Ended::Unbegun) => Err(Failure::give_back_for(Duration::ZERO, "the agent ended before it was begun")),
@@ -430,3 +395,7 @@ fn told(ended: Option<&Ended>) -> Result<Done, Failure> {
         None => Err(Failure::retry("the agent's run of it ended unexpectedly")),
     }
 }
+
+#[cfg(test)]
+#[path = "runs_tests.rs"]
+mod tests;

@@ -7,6 +7,7 @@
 mod driver;
 mod engine;
 mod plan;
+mod shelf;
 mod store;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use serde::Serialize;
 pub use driver::{Watched, drive};
 pub use engine::Line;
 pub use plan::{Away, Budget, Order, Phase, Plan, Progress, Stage, Target, Waves, parse_percent};
+pub use shelf::{Listed, ROLLOUTS_MAX, forget, list};
 
 use crate::error::{Error, Result};
 use crate::image::Image;
@@ -68,11 +70,13 @@ pub struct View {
     pub order: Option<Order>,
     /// The hub's time.
     pub now_ms: i64,
-    /// What happened so far.
+    /// What happened so far; empty in the list of all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub story: Vec<Line>,
 }
 
-/// Writes a rollout down; nothing is sent before somebody drives it. Answers its name.
+/// Writes a rollout down; nothing is sent before somebody drives it. Answers its name. The oldest of those that are over
+/// are forgotten when there are more than [`ROLLOUTS_MAX`].
 ///
 /// # Errors
 /// When no edge is chosen, the name is taken, or the hub cannot be reached or refuses.
@@ -122,6 +126,9 @@ pub async fn create(client: &Client, wish: &Wish) -> Result<String> {
     if !store::create(client, &Engine { plan, progress, targets }, &line).await? {
         return Err(Error::usage(format!("there is a rollout {id} already: give this one another --name")));
     }
+    if let Err(error) = shelf::tidy(client).await {
+        tracing::warn!(error = error.full(), "old rollouts are forgotten with the next one");
+    }
     Ok(id)
 }
 
@@ -134,7 +141,7 @@ fn millis(span: Duration) -> i64 {
 /// # Errors
 /// When the hub cannot be reached, or refuses.
 pub async fn names(client: &Client) -> Result<Vec<String>> {
-    store::names(client).await
+    store::names(client, 0, ROLLOUTS_MAX).await
 }
 
 /// A rollout by its name.
@@ -153,9 +160,13 @@ pub async fn view(client: &Client, id: &str) -> Result<View> {
         story.extend(more);
         last = end;
     }
+    Ok(view_of(loaded, now_ms, story))
+}
+
+fn view_of(loaded: store::Loaded, now_ms: i64, story: Vec<Line>) -> View {
     let Engine { plan, progress, targets } = loaded.engine;
     let driver = loaded.driver.filter(|(_, until)| *until > now_ms && !progress.stage.is_over()).map(|(name, _)| name);
-    Ok(View { plan, progress, targets, driver, order: loaded.order, now_ms, story })
+    View { plan, progress, targets, driver, order: loaded.order, now_ms, story }
 }
 
 /// Asks something of a rollout; whoever drives it carries it out.

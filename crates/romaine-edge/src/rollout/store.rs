@@ -64,9 +64,25 @@ pub(crate) async fn create(client: &Client, engine: &Engine, line: &Line) -> Res
     Ok(created == 1)
 }
 
-/// The names of rollouts, the newest first.
-pub(crate) async fn names(client: &Client) -> Result<Vec<String>> {
-    Ok(client.issue(romaine::cmd("ZREVRANGE").arg(INDEX).arg(0).arg(99)).await?)
+/// The names of rollouts, the newest first: so many, after the newest `from`.
+pub(crate) async fn names(client: &Client, from: usize, count: usize) -> Result<Vec<String>> {
+    let last = (from + count).saturating_sub(1);
+    Ok(client.issue(romaine::cmd("ZREVRANGE").arg(INDEX).arg(from).arg(last)).await?)
+}
+
+/// Takes all of a rollout away; false when there was nothing. The index last: what is interrupted is seen, and forgotten
+/// again.
+pub(crate) async fn forget(client: &Client, id: &str) -> Result<bool> {
+    let gone: i64 = client.unlink(&keys(id)[..]).await?;
+    let listed: i64 = client.issue(romaine::cmd("ZREM").arg(INDEX).arg(id)).await?;
+    Ok(gone + listed > 0)
+}
+
+/// Who drives it, until when, also of one that cannot be read.
+pub(crate) async fn driver_until(client: &Client, id: &str) -> Result<i64> {
+    let [plan, ..] = keys(id);
+    let until: Option<String> = client.hget(plan, "driver_until").await?;
+    Ok(until.and_then(|until| until.parse().ok()).unwrap_or(0))
 }
 
 /// A rollout and who drives it, until when.

@@ -356,6 +356,19 @@ async fn tidy_forgets_old_results_dead_letters_and_consumers() {
 }
 
 #[tokio::test]
+async fn a_result_is_given_for_as_long_as_it_is_kept_and_no_longer_although_nobody_has_tidied() {
+    let mut bench = Bench::new().await;
+    bench.enqueue(vec![job("a")]).await;
+    let claims = bench.turn(Turn::default()).await.claims;
+    let reports = [("S", claims[0].0.as_str(), claims[0].1.as_str(), "", 0)];
+    bench.turn(Turn { reports: &reports, ..Turn::default() }).await;
+    assert!(bench.run(&scripts::RESULT, &words(&["a"])).await.as_bytes().is_some());
+    assert_eq!(bench.run(&scripts::RESULT, &words(&["b"])).await, romaine::Value::Null);
+    bench.pass(60_000).await;
+    assert_eq!(bench.run(&scripts::RESULT, &words(&["a"])).await, romaine::Value::Null);
+}
+
+#[tokio::test]
 async fn status_counts_by_place_and_looks_past_cancelled_jobs() {
     let mut bench = Bench::new().await;
     bench.enqueue(vec![job("a"), job("b"), job("c").delay(Duration::from_secs(5))]).await;

@@ -14,7 +14,7 @@ const COURSES: u64 = 6;
 const CALLS: usize = 120;
 
 /// Scripts whose arguments are made wrong.
-fn all() -> [&'static Lua; 11] {
+fn all() -> [&'static Lua; 12] {
     [
         &scripts::ENQUEUE_JOBS,
         &scripts::TURN,
@@ -25,6 +25,7 @@ fn all() -> [&'static Lua; 11] {
         &scripts::REVIVE,
         &scripts::PURGE,
         &scripts::TIDY,
+        &scripts::RESULT,
         &scripts::STATUS,
         &scripts::PEEK,
     ]

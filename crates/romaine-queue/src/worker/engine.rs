@@ -76,7 +76,7 @@ pub(crate) struct Engine {
     pub(crate) turn: UnderWay<Turned>,
     pub(crate) beat: UnderWay<Beat>,
     pub(crate) bell: UnderWay<romaine::Result<bool>>,
-    pub(crate) tidying: UnderWay<()>,
+    pub(crate) tidying: UnderWay<bool>,
     /// Whether there may be something to claim.
     pub(crate) hungry: bool,
     /// Whether a bell was heard with no room for a job: the next one must hear it.
@@ -153,7 +153,7 @@ impl Engine {
                 turned = wait_for(&mut self.turn) => { self.turn = None; self.on_turned(turned)?; }
                 beat = wait_for(&mut self.beat) => { self.beat = None; self.on_beat(beat)?; }
                 rung = wait_for(&mut self.bell) => { self.bell = None; self.on_bell(rung)?; }
-                () = wait_for(&mut self.tidying) => self.tidying = None,
+                is_more = wait_for(&mut self.tidying) => self.on_tidied(is_more),
                 changed = self.orders.changed() => self.on_orders(changed.is_err()),
                 () = sleep_until(wake) => {}
             }

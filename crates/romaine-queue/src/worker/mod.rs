@@ -57,7 +57,8 @@ impl WorkerBuilder {
     }
 
     /// Its name in [`Status::consumers`](crate::Status): 1 to 100 printable ASCII characters. Default: a new one. Two
-    /// workers of one name lose nothing, but look like one.
+    /// workers of one name lose nothing, but look like one. A name that is kept over restarts is one that a worker which was
+    /// killed is not missed under: see [`Queue::forget_consumer`].
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into();
         self
@@ -162,6 +163,7 @@ impl WorkerBuilder {
     /// `job` was [seen](Queue::peek). A job without a lease is passed over.
     pub fn report(mut self, job: &JobInfo, outcome: std::result::Result<Done, Failure>) -> Self {
         self.untold.extend(job.lease.clone().map(|state| Untold {
+            enqueued_ms: job.enqueued_ms,
             id: job.id.clone(),
             state,
             unique: job.unique.clone().unwrap_or_default(),

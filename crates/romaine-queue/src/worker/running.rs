@@ -34,6 +34,7 @@ pub(crate) struct Beat {
 /// What became of a job of a worker that is no more.
 pub(crate) struct Untold {
     pub(crate) id: String,
+    pub(crate) enqueued_ms: i64,
     pub(crate) state: String,
     pub(crate) unique: String,
     pub(crate) attempt: u32,
@@ -43,12 +44,12 @@ pub(crate) struct Untold {
 impl Engine {
     /// To be told with the first turn.
     pub(crate) fn tell(&mut self, untold: Vec<Untold>) {
-        for Untold { id, state, unique, attempt, outcome } in untold {
+        for Untold { id, enqueued_ms, state, unique, attempt, outcome } in untold {
             let end = match outcome {
                 Ok(done) => self.finished(done),
                 Err(failure) => self.failed(failure, attempt),
             };
-            self.reports.push(Report { id, state, unique, has_error: true, end });
+            self.reports.push(Report { id, enqueued_ms, state, unique, has_error: true, end });
         }
         // What another could not do says nothing of this one.
         self.refusals.over();
@@ -124,8 +125,8 @@ impl Engine {
                 End::Again { after: Duration::ZERO, why: "it was cancelled".to_owned() }
             }
         };
-        let Held { id, state, unique, has_error, .. } = held;
-        self.reports.push(Report { id, state, unique, has_error, end });
+        let Held { id, enqueued_ms, state, unique, has_error, .. } = held;
+        self.reports.push(Report { id, enqueued_ms, state, unique, has_error, end });
     }
 
     fn finished(&mut self, done: Done) -> End {

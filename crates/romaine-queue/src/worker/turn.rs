@@ -15,6 +15,8 @@ use crate::worker::settings::Settings;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) id: String,
+    /// With its id what tells it from another job of that id.
+    pub(crate) enqueued_ms: i64,
     /// The token: the state that the claim wrote.
     pub(crate) state: String,
     pub(crate) unique: String,

@@ -1,7 +1,7 @@
 //! Turns of a worker: when one is taken, and what its answer changes.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use romaine::Delivery;
 
@@ -16,6 +16,9 @@ use crate::worker::turn::{self, Answer, Ask, Claim, End, Report};
 
 /// Reports in one turn; the rest goes with the next.
 const REPORTS: usize = 512;
+
+/// When a job was enqueued whose record cannot be read.
+const UNKNOWN: i64 = 0;
 
 /// A turn that came back.
 pub(crate) struct Turned {
@@ -123,10 +126,11 @@ impl Engine {
         }
         for (id, state) in answer.unreadable {
             let end = End::Again { after: self.settings.lease, why: "its record is of another version".to_owned() };
-            self.reports.push(Report { id, state, unique: String::new(), has_error: true, end });
+            let unique = String::new();
+            self.reports.push(Report { id, enqueued_ms: UNKNOWN, state, unique, has_error: true, end });
         }
         for claim in answer.claims {
-            if self.is_in_hand(&claim, asked_at) {
+            if self.is_in_hand(&claim, asked_at) || self.has_just_ended(&claim) {
                 continue;
             }
             if self.phase == Phase::Working {
@@ -135,8 +139,8 @@ impl Engine {
                 // It came while we were leaving: nobody has started it.
                 add(&self.stats.given_back, 1);
                 let unique = claim.record.unique;
-                let report = Report { id: claim.id, state: claim.state, unique, has_error: true, end: End::unharmed() };
-                self.reports.push(report);
+                let (id, state, enqueued_ms) = (claim.id, claim.state, claim.record.enqueued_ms);
+                self.reports.push(Report { id, enqueued_ms, state, unique, has_error: true, end: End::unharmed() });
             }
         }
     }
@@ -156,6 +160,21 @@ impl Engine {
         true
     }
 
+    /// Whether what was claimed ran here under a lease that was lost, and ended while the turn that claimed it was under way.
+    /// What it came to is told of the new claim.
+    fn has_just_ended(&mut self, claim: &Claim) -> bool {
+        if self.settings.lost_lease != LostLease::RunsOn {
+            return false;
+        }
+        let is_its = |report: &&mut Report| {
+            report.id == claim.id && report.enqueued_ms == claim.record.enqueued_ms && report.state != claim.state
+        };
+        let Some(report) = self.reports.iter_mut().find(is_its) else { return false };
+        report.state.clone_from(&claim.state);
+        report.has_error = true;
+        true
+    }
+
     /// Forgets what is old, now and then.
     pub(crate) fn start_tidying(&mut self, now: Instant) {
         if self.tidying.is_some() || now < self.tidy_at || self.is_quiet(now) || self.phase != Phase::Working {
@@ -165,18 +184,68 @@ impl Engine {
         let (queue, settings) = (self.queue.clone(), self.settings.clone());
         self.tidying = Some(Box::pin(async move {
             let ages = [settings.dead_for, CONSUMER_AGE];
-            let result: romaine::Result<romaine::Value> = scripts::TIDY
+            let result: romaine::Result<Vec<i64>> = scripts::TIDY
                 .run_again(&queue.client, &queue.keys, |command| {
                     ages.iter()
                         .fold(command, |command, age| command.arg(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
                 })
                 .await;
-            if let Err(error) = result {
-                tracing::debug!(queue = queue.name(), %error, "tidying failed; it is tried again later");
+            match result {
+                // Dead letters and results; of the consumers it takes some by chance.
+                Ok(forgotten) => forgotten.iter().take(2).any(|count| *count >= TIDIED_AT_ONCE),
+                Err(error) => {
+                    tracing::debug!(queue = queue.name(), %error, "tidying failed; it is tried again later");
+                    false
+                }
             }
         }));
     }
+
+    /// Something was forgotten; where there may be more of it, it is not kept until the next time.
+    pub(crate) fn on_tidied(&mut self, is_more: bool) {
+        self.tidying = None;
+        if is_more {
+            self.tidy_at = clock::now() + TIDY_AGAIN;
+        }
+    }
 }
 
+/// What the script forgets of a kind in a call, so that nobody waits for it.
+const TIDIED_AT_ONCE: i64 = 100;
+
+/// How soon it is called again when there may be more.
+const TIDY_AGAIN: Duration = Duration::from_secs(1);
+
 /// A consumer that was not heard of for so long is forgotten.
-const CONSUMER_AGE: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
+const CONSUMER_AGE: Duration = Duration::from_secs(24 * 3_600);
+
+#[cfg(test)]
+mod tests {
+    use romaine::{Client, Config};
+    use romaine_faultlab::{Server, eventually};
+
+    use super::*;
+    use crate::queue::Queue;
+    use crate::worker::handler::Failure;
+    use crate::worker::job::Job;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn what_is_old_is_forgotten_soon_however_much_it_is() {
+        let server = Server::start().await.unwrap();
+        let address = server.address();
+        let client = Client::connect(Config::new(address.ip().to_string(), address.port())).await.unwrap();
+        let queue = Queue::new(&client, "q").unwrap();
+        let fill = "for i = 1, 450 do redis.call('HSET', KEYS[1], i, 'kx'); redis.call('ZADD', KEYS[2], 1, i) end";
+        server.command(&["EVAL", fill, "2", "rq:{q}:r", "rq:{q}:rt"]).await.unwrap();
+        let mut builder = queue.worker(async |_: Job| Ok::<_, Failure>(()));
+        builder.settings.tidy_every = Duration::from_secs(10);
+        let worker = builder.start().unwrap();
+        let left = async || queue.status().await.unwrap().results;
+        eventually(PATIENCE, "the first time", async || left().await < 450).await.unwrap();
+        // Not four more times of ten seconds.
+        eventually(Duration::from_secs(15), "the rest", async || left().await == 0).await.unwrap();
+        worker.shutdown().await.unwrap();
+    }
+}

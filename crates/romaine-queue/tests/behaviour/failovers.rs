@@ -27,12 +27,20 @@ async fn in_a_cluster_nothing_that_was_replicated_is_lost_in_failovers() {
 
 /// Until it is as durable as asked: without a replica it is not, and is enqueued again with the same id.
 async fn durably(producer: &Producer, job: NewJob) -> Enqueued {
-    loop {
-        match producer.enqueue(job.clone()).await {
-            Ok(enqueued) => return enqueued,
-            Err(error) => assert_eq!(error.kind(), ErrorKind::NotDurable, "{error:?}"),
+    let mut last = None;
+    let enqueued = async {
+        loop {
+            match producer.enqueue(job.clone()).await {
+                Ok(enqueued) => return enqueued,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::NotDurable, "{error:?}");
+                    last = Some(error);
+                }
+            }
         }
-    }
+    };
+    let in_time = tokio::time::timeout(PATIENCE * 2, enqueued).await;
+    in_time.unwrap_or_else(|_| panic!("it does not become as durable as asked: {last:?}"))
 }
 
 async fn nothing_is_lost(lab: Deployment) {

@@ -400,6 +400,37 @@ async fn a_job_that_runs_on_and_comes_back_to_its_worker_goes_on_with_the_new_le
     nothing_stays(&server, &queue).await;
 }
 
+/// The same, and the job ends before its worker hears that it was claimed again.
+#[tokio::test]
+async fn a_job_that_ends_while_the_turn_that_claims_it_again_is_under_way_is_told_of_and_not_started_again() {
+    use romaine::commands::*;
+    let (server, queue) = queue().await;
+    let (runs, release) = (Runs::default(), Arc::new(Semaphore::new(0)));
+    let worker = short(queue.worker(ends_when_released(&runs, &release))).lease(PATIENCE);
+    let worker = worker.lost_lease(LostLease::RunsOn).start().unwrap();
+    queue.producer().enqueue(NewJob::new("k", "").id("a")).await.unwrap();
+    runs.wait_for(1).await;
+    let turns = worker.stats().turns;
+    // What the bell brings about waits at the server.
+    let beside = client(&server).await;
+    let mut back = beside.transaction();
+    let _one = back.hdel("rq:{test}:s", "a");
+    let _one = back.zrem("rq:{test}:l", "a");
+    let _one = back.rpush("rq:{test}:w1", "a");
+    let _one = back.rpush("rq:{test}:b", "1");
+    let pause = romaine::cmd::<()>("CLIENT").arg("PAUSE").arg(60_000).arg("WRITE");
+    let _paused = Executor::issue(&mut back, pause);
+    back.execute().await.unwrap();
+    eventually(PATIENCE, "a turn", async || worker.stats().turns > turns).await.unwrap();
+    release.add_permits(2);
+    eventually(PATIENCE, "the end of the job", async || worker.stats().running == 0).await.unwrap();
+    server.command(&["CLIENT", "UNPAUSE"]).await.unwrap();
+    until_empty(&queue).await;
+    let stats = end(worker).await;
+    assert_eq!((runs.of("a"), stats.claimed, stats.done, stats.fenced), (1, 2, 1, 0));
+    nothing_stays(&server, &queue).await;
+}
+
 #[tokio::test]
 async fn what_ended_in_a_long_outage_is_told_before_anything_is_claimed_however_much_it_is() {
     let (server, queue) = queue().await;

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use romaine::Delivery;
 use romaine_faultlab::Server;
 use romaine_queue::{Durability, ErrorKind, NewJob, Outcome, Place, Priority, Queue};
 
-use crate::support::{Runs, client, end, now, queue, quick, until_empty};
+use crate::support::{PATIENCE, Runs, client, end, now, queue, quick, until_empty};
 
 #[tokio::test]
 async fn a_job_keeps_what_it_was_given() {
@@ -253,6 +254,45 @@ async fn jobs_of_many_callers_travel_together_and_each_gets_its_own_answer() {
 }
 
 #[tokio::test]
+async fn a_caller_in_line_before_a_server_that_is_away_waits_no_longer_than_its_time_out() {
+    let (server, queue) = queue().await;
+    server.kill();
+    let mut health = queue.client().health();
+    tokio::time::timeout(PATIENCE, health.wait_for(|health| !health.is_connected())).await.unwrap().unwrap();
+    let producer = queue.producer().timeout(Duration::from_secs(1));
+    let start = now();
+    // More than go in a call, and more than the line holds.
+    let calls = (0..6_000).map(|n| producer.enqueue(NewJob::new("k", "").id(format!("j{n}"))));
+    for answer in futures_util::future::join_all(calls).await {
+        let error = answer.unwrap_err();
+        assert_eq!((error.kind(), error.delivery()), (ErrorKind::Unavailable, Delivery::NotSent), "{error:?}");
+    }
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_caller_with_time_left_is_not_given_up_with_one_whose_time_is_up() {
+    let (server, queue) = queue().await;
+    server.kill();
+    let producer = queue.producer().timeout(Duration::from_secs(3));
+    let enqueue = |id: &str| Box::pin(producer.enqueue(NewJob::new("k", "").id(id)));
+    // Two go by themselves, the third alone by the line; the others stand behind it and go together.
+    let mut first = futures_util::future::join_all(["a", "b", "c"].map(enqueue));
+    let half = Duration::from_millis(700);
+    assert!(tokio::time::timeout(half, &mut first).await.is_err());
+    let (mut early, mut late) = (enqueue("early"), enqueue("late"));
+    let both = async { tokio::join!(&mut first, &mut early) };
+    tokio::pin!(both);
+    assert!(tokio::time::timeout(half, &mut both).await.is_err());
+    let (_, (first, early)) =
+        tokio::join!(async { assert!(tokio::time::timeout(Duration::from_millis(1), &mut late).await.is_err()) }, both);
+    assert!(first.iter().all(Result::is_err) && early.is_err());
+    server.restart().await.unwrap();
+    assert!(late.await.unwrap().is_in());
+}
+
+#[tokio::test]
 async fn a_replicated_job_has_been_confirmed_by_a_replica() {
     let primary = Server::start().await.unwrap();
     let port = primary.port().to_string();
@@ -266,13 +306,13 @@ async fn a_replicated_job_has_been_confirmed_by_a_replica() {
     assert!(error.to_string().contains("0 of 1 replicas"), "{error}");
 
     let replica = Server::builder().config_line(format!("replicaof 127.0.0.1 {port}")).start().await.unwrap();
-    romaine_faultlab::eventually(crate::support::PATIENCE, "the replica", async || {
+    romaine_faultlab::eventually(PATIENCE, "the replica", async || {
         primary.command(&["WAIT", "1", "100"]).await.is_ok_and(|got| got.as_int() == Some(1))
     })
     .await
     .unwrap();
     // The first attempt was accepted: the second has to wait for its copy all the same.
-    let patient = producer(&client, crate::support::PATIENCE);
+    let patient = producer(&client, PATIENCE);
     let again = patient.enqueue(NewJob::new("k", "").id("a")).await.unwrap();
     assert_eq!(again.outcome, Outcome::Known);
     patient.enqueue(NewJob::new("k", "").id("b")).await.unwrap();

@@ -54,6 +54,20 @@ async fn work_that_piles_up_before_consumers_that_hang_is_told_and_so_is_its_end
 }
 
 #[tokio::test]
+async fn a_consumer_that_was_killed_is_no_trouble_any_more_when_it_is_forgotten() {
+    let (server, queue) = queue().await;
+    let now = queue.status().await.unwrap().time_ms;
+    server.command(&["HSET", "rq:{test}:k", "killed", &format!("{}:1000:0", now - 60_000)]).await.unwrap();
+    let watch = Watch::over([queue.clone()]).interval(Duration::from_millis(50)).start().unwrap();
+    let mut alerts = watch.alerts();
+    let overdue = Trouble::ConsumerOverdue("killed".into());
+    assert!(!next(&mut alerts, overdue.clone()).await.resolved);
+    assert!(queue.forget_consumer("killed").await.unwrap());
+    assert!(next(&mut alerts, overdue).await.resolved);
+    assert!(!queue.forget_consumer("killed").await.unwrap());
+}
+
+#[tokio::test]
 async fn a_watch_says_when_it_cannot_look() {
     let server = Server::start().await.unwrap();
     let queue = Queue::new(&Client::connect(config(server.address())).await.unwrap(), "test").unwrap();
