@@ -405,7 +405,7 @@ impl Course<'_> {
                 biased;
                 ended = under_way.late_reply() => {
                     // It was not dead after all, or the path has healed in time.
-                    if let Some(part) = self.late(&mut under_way, ended) {
+                    if let Some(part) = Self::late(&mut under_way, ended) {
                         return part;
                     }
                 }
@@ -434,7 +434,7 @@ impl Course<'_> {
                 () = grace, if is_open => None,
                 else => None,
             };
-            if let Some(part) = late.and_then(|ended| self.late(&mut under_way, ended)) {
+            if let Some(part) = late.and_then(|ended| Self::late(&mut under_way, ended)) {
                 return part;
             }
             under_way.give_up();
@@ -486,10 +486,11 @@ impl Course<'_> {
         Part::Again { backoff: false }
     }
 
-    /// What arrived on a connection that was thought dead.
-    fn late(&self, under_way: &mut UnderWay<'_>, ended: Ended) -> Option<Part> {
+    /// What arrived on a connection that was thought dead. The order to kill it may be on its way, or have been executed:
+    /// the next command would be killed by it, with what it had just taken. So it is used no more.
+    fn late(under_way: &mut UnderWay<'_>, ended: Ended) -> Option<Part> {
         let Ended::Reply(bytes) = ended else { return None };
-        under_way.keep();
+        under_way.give_up();
         match Answer::of(&bytes) {
             Answer::Other => Some(Part::Over(Ok(bytes))),
             Answer::Nil | Answer::Unblocked | Answer::RoleChanged | Answer::Refused(_) => {

@@ -11,6 +11,7 @@ mod disk_full;
 mod events;
 mod exclusive;
 mod ghosts;
+mod late_replies;
 mod pauses;
 mod pubsub;
 mod reliable;
