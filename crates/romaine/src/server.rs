@@ -10,7 +10,7 @@ use romaine_proto::{
     Newcomer, NodeAddress, Openings, Trigger,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::circuit::Circuit;
 use crate::clock;
@@ -26,6 +26,9 @@ use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::socket::{Dialled, Socket, dial};
 use crate::supervisor;
+
+/// Dedicated connections that are dialled at the same time: half of the accept queue that servers are set to (511).
+pub(crate) const DIALS: usize = 256;
 
 /// What a server is to its client.
 #[derive(Debug)]
@@ -92,6 +95,9 @@ pub(crate) struct Server {
     openings: Mutex<Openings>,
     /// Told when one of its connections has become usable.
     usable: Notify,
+    /// Held while a dedicated connection is dialled: thousands of blocked ones that lose their server together must not
+    /// fill its accept queue together. The shared connections do not wait behind them, nor does anybody at another server.
+    pub(crate) dials: Semaphore,
     /// Who may yet have a ghost to fence here.
     courses: AtomicUsize,
     /// The circuits of dedicated connections, so that closing the client ends them.
@@ -161,6 +167,7 @@ impl Server {
             leaving: Notify::new(),
             openings: Mutex::default(),
             usable: Notify::new(),
+            dials: Semaphore::new(DIALS),
             courses: AtomicUsize::new(0),
             dedicated: Mutex::default(),
             liveness,

@@ -1,16 +1,19 @@
 //! One server's connections, with a real one at the other end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use romaine_faultlab::eventually;
 use romaine_proto::{Lane as WireLane, Liveness};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::common::Common;
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::dedicated::Dedicated;
 use crate::events::Lane;
-use crate::server::{Part, Role, Server};
+use crate::server::{DIALS, Part, Role, Server};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -39,6 +42,52 @@ async fn a_server_that_was_left_keeps_no_idle_connection_before_or_after() {
     server.keep(after);
     assert!(server.pool.take().is_none());
     eventually(PATIENCE, "no connection", async || at_server().await == 0).await.unwrap();
+}
+
+/// A listener whose queue is full: whoever connects waits for ever.
+async fn black_hole() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await {
+        queued.push(stream.unwrap());
+    }
+    (address, listener, queued)
+}
+
+// A primary that is off the network has many consumers that dial it again.
+#[tokio::test]
+async fn those_who_dial_a_dead_server_keep_nobody_from_another_or_from_asking_for_the_topology() {
+    let real = romaine_faultlab::Server::start().await.unwrap();
+    let (dead, _listener, _queued) = black_hole().await;
+    let dialled = Arc::new(AtomicUsize::new(0));
+    let (count, port) = (dialled.clone(), real.port());
+    let map = move |host: &str, _port| {
+        let leads_nowhere = host == "primary.invalid" && count.fetch_add(1, Ordering::SeqCst) < DIALS;
+        Some(("127.0.0.1".to_owned(), if leads_nowhere { dead.port() } else { port }))
+    };
+    let config = Config::new("primary.invalid", 6379).connect_timeout(PATIENCE * 2).address_map_with(map);
+    let common = Arc::new(Common::new(config, tokio::runtime::Handle::current()));
+    let server = Server::new(common.clone(), common.config.clone(), Part::Only, Role::Any);
+    let mut config = (*common.config).clone();
+    config.address = Address::Tcp { host: "other.invalid".into(), port: 6379 };
+    let other = Server::new(common.clone(), Arc::new(config), Part::Only, Role::Any);
+    let open = |server, lane| tokio::time::timeout(PATIENCE, Dedicated::open(server, lane, WireLane::Requests));
+    let stuck = futures_util::future::join_all((0..DIALS).map(|_| open(&server, Lane::Blocking)));
+    let others = async {
+        let all = async || dialled.load(Ordering::SeqCst) == DIALS;
+        eventually(PATIENCE, "all to dial", all).await.unwrap();
+        assert!(futures_util::poll!(std::pin::pin!(open(&server, Lane::Blocking))).is_pending(), "one more waits");
+        assert_eq!(dialled.load(Ordering::SeqCst), DIALS);
+        open(&server, Lane::Topology).await.unwrap().unwrap();
+        open(&other, Lane::Blocking).await.unwrap().unwrap();
+    };
+    tokio::select! {
+        _ = stuck => panic!("they lead nowhere"),
+        () = others => {}
+    }
 }
 
 /// So much later, with nothing done in between.
