@@ -54,4 +54,4 @@ pub use topology::{
     ShardView, Shortfall, Trigger, ViewError, agree, is_barred, merge, redirect_of, reroute, sentinel_event, slot_of,
     split,
 };
-pub use wait::{Action, Interruption, Outcome, ProbeAnswer, Wait, WaitSettings};
+pub use wait::{Action, Interruption, Outcome, ProbeAnswer, Wait, WaitLimits, WaitSettings};

@@ -14,6 +14,34 @@ use crate::liveness::Liveness;
 /// The shortest wait ever asked of a server: 0 means for ever, and 0.001 did too before 7.0.8 (redis#11732).
 const WAIT_MIN: Duration = Duration::from_millis(10);
 
+/// A connection for a command that asks the server for less time than this has this long to come about: one with a
+/// time-out of 10 ms is worth a connection too.
+const CONNECT_LEAST: Duration = Duration::from_secs(1);
+
+/// Until when one blocking command is waited for, fixed when it is issued.
+#[derive(Debug, Clone, Copy)]
+pub struct WaitLimits {
+    /// The caller's own limit: passing it is an error, not nil.
+    pub own: Option<Instant>,
+    /// When the wait is over: the command's time-out or the caller's limit.
+    pub deadline: Option<Instant>,
+    /// Until when it must be at a server.
+    pub issued_by: Option<Instant>,
+}
+
+impl WaitLimits {
+    /// Of a command that asks the server for `timeout`, issued now; `None` is "for ever".
+    #[must_use]
+    pub fn new(now: Instant, timeout: Option<Duration>, own: Option<Instant>) -> Self {
+        let until = |of_command: Option<Instant>| [own, of_command].into_iter().flatten().min();
+        Self {
+            own,
+            deadline: until(timeout.map(|timeout| now + timeout)),
+            issued_by: until(timeout.map(|timeout| now + timeout.max(CONNECT_LEAST))),
+        }
+    }
+}
+
 /// How one blocking command waits.
 #[derive(Debug, Clone)]
 pub struct WaitSettings {
@@ -371,6 +399,23 @@ mod tests {
         let now = Instant::now();
         let settings = WaitSettings::new(liveness, timeout, may_probe);
         (Wait::new(settings, now, timeout.map(|timeout| now + timeout)), now)
+    }
+
+    #[test]
+    fn a_command_is_at_a_server_in_its_time_or_never_and_a_very_short_one_is_worth_a_connection() {
+        let now = Instant::now();
+        let limits = |timeout, own: Option<Duration>| {
+            let limits = WaitLimits::new(now, timeout, own.map(|own| now + own));
+            let after = |at: Option<Instant>| at.map(|at| at - now);
+            (after(limits.deadline), after(limits.issued_by))
+        };
+        let tiny = Duration::from_millis(10);
+        assert_eq!(limits(None, None), (None, None));
+        assert_eq!(limits(Some(secs(5)), None), (Some(secs(5)), Some(secs(5))));
+        assert_eq!(limits(Some(tiny), None), (Some(tiny), Some(secs(1))));
+        assert_eq!(limits(Some(secs(5)), Some(tiny)), (Some(tiny), Some(tiny)), "its caller means it");
+        assert_eq!(limits(None, Some(tiny)), (Some(tiny), Some(tiny)));
+        assert_eq!(limits(Some(tiny), Some(secs(5))), (Some(tiny), Some(secs(1))));
     }
 
     #[test]

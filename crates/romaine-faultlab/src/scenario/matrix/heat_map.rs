@@ -46,8 +46,12 @@ impl Survey {
         svg.put(&format!("<title>{}</title>", escaped(&title)));
         svg.put(&format!("<rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>"));
         svg.text(MARGIN, MARGIN + 14, "start", "#111111", 16, &format!("The fault matrix, {}", self.day()));
-        let under =
-            format!("{}; {}; runs of every cell: {}, the worst shown", self.server, self.machines(), self.runs_in_words());
+        let under = format!(
+            "{}; {}; runs of every cell: {}, the worst shown",
+            self.server,
+            self.machines(),
+            self.runs_in_words()
+        );
         svg.text(MARGIN, MARGIN + 34, "start", "#444444", 11, &under);
         self.columns_head(&mut svg);
         for (row, cell) in cells.iter().enumerate() {
