@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use romaine::commands::*;
-use romaine::{Delivery, ErrorKind, Event, Lane};
-use romaine_faultlab::{Cluster, FaultProxy, Server, eventually, slot_of};
+use romaine::{ConnectionLimits, Delivery, ErrorKind, Event, Lane, Liveness};
+use romaine_faultlab::{Cluster, FaultProxy, Port, Server, eventually, slot_of};
 
-use crate::cluster_lab::{FakeCluster, NAME, connect_with, key_between, named, other_primary};
+use crate::cluster_lab::{Fake, FakeCluster, NAME, connect_with, key_between, named, other_primary};
 use crate::support::{PATIENCE, config, event, now, within};
 
 fn moved(slot: u16, to: &str) -> Option<String> {
@@ -106,6 +106,50 @@ async fn ask_is_followed_with_asking_in_the_same_write_and_only_once() {
     let asked: Vec<_> = all.iter().enumerate().filter(|(_, line)| line.starts_with("GET")).collect();
     assert!(asked.iter().all(|(at, _)| all[at - 1] == "ASKING"), "{all:?}");
     client.close().await;
+}
+
+/// A Cluster whose first node sends everything of its own to another, this once.
+async fn on_its_way(to: impl Fn(&Fake) -> u16 + Send + Sync + 'static) -> FakeCluster {
+    FakeCluster::start(2, move |fake, me, words| match (words[0].as_str(), me) {
+        ("SET" | "INCR", 0) => Some(format!("-ASK {} 127.0.0.1:{}\r\n", slot_of(&words[1]), to(fake))),
+        ("SET" | "INCR", _) => Some(String::new()),
+        _ => None,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_write_that_is_not_answered_where_its_slot_goes_ends_by_its_deadline() {
+    let lab = on_its_way(|fake| fake.port(1)).await;
+    let client = connect_with(config(&lab.url()).liveness(Liveness::default())).await;
+    let call = client.incr(key_between(0, 8_000)).timeout(Duration::from_millis(200));
+    let error = within(PATIENCE, "the deadline", call).await.unwrap_err();
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Timeout, Delivery::Unknown), "{error:?}");
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_full_where_a_slot_goes_is_told_at_once() {
+    let nobody = Port::claim().unwrap();
+    let port = nobody.number();
+    let lab = on_its_way(move |_| port).await;
+    let limits = ConnectionLimits { queued_requests_max: 1, ..ConnectionLimits::default() };
+    let client = connect_with(config(&lab.url()).limits(limits)).await;
+    let key = key_between(0, 8_000);
+    let mut first = std::pin::pin!(client.set(&*key, "value"));
+    let asked =
+        async |count| eventually(PATIENCE, "ASK", async || lab.received(0, "SET").len() == count).await.unwrap();
+    tokio::select! {
+        answered = &mut first => panic!("by whom? {answered:?}"),
+        () = asked(1) => {}
+    }
+    let mut second = std::pin::pin!(client.set(&*key, "value"));
+    let error = tokio::select! {
+        answered = &mut first => panic!("by whom? {answered:?}"),
+        answered = within(PATIENCE, "the limit", &mut second) => answered.unwrap_err(),
+    };
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Overloaded, Delivery::NotSent), "{error:?}");
+    asked(2).await;
 }
 
 // Case 82
