@@ -234,6 +234,10 @@ impl Drop for UnderWay<'_> {
         self.identify();
         let (Some(dedicated), Some(ticketed)) = (self.dedicated.take(), self.ticketed.take()) else { return };
         if self.server.common.is_closed() {
+            // Nobody can be asked any more.
+            if self.takes && self.was_ready {
+                self.server.tell(Event::ElementMayBeLost { command: self.command });
+            }
             return;
         }
         let (ghost, was_sent) = (self.ghost.clone(), self.was_ready);
@@ -318,7 +322,13 @@ pub(crate) async fn fence_in_the_end(server: &Arc<Server>, fencing: Fencing, com
     let verdict = match fencing.await {
         Ok(Some(verdict)) => verdict,
         Ok(None) => GhostVerdict::Stranger,
-        Err(_closed) => return,
+        Err(_closed) => {
+            // What the server did in the last moment nobody can tell any more.
+            if takes {
+                server.tell(Event::ElementMayBeLost { command });
+            }
+            return;
+        }
     };
     server.tell(Event::GhostFenced { command, verdict });
     if verdict.may_have_lost() && takes {

@@ -7,6 +7,7 @@
 mod backlog;
 mod blocking;
 mod chaos;
+mod closing;
 mod deadlines;
 mod disk_full;
 mod events;
