@@ -27,7 +27,8 @@ fn app(config: Config) -> Config {
 
 #[tokio::test]
 async fn without_unblock_or_without_scripts_an_endless_pop_is_cut_into_slices() {
-    let cases = ["-client|unblock", "-eval", "-multi", "-client"];
+    // Without the last two nobody could tell whom an UNBLOCK is for.
+    let cases = ["-client|unblock", "-eval", "-multi", "-client", "-info -client|list"];
     futures_util::future::join_all(cases.map(is_sliced)).await;
 }
 
