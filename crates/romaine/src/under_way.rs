@@ -252,6 +252,11 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+/// Whether a reply has something in it.
+fn has_taken(bytes: &ReplyBytes) -> bool {
+    matches!(Answer::of(bytes), Answer::Other) && refusal(bytes).is_none()
+}
+
 /// How the command ended, also where ASKING went before it.
 fn of_command(ended: Ended) -> Ended {
     let Ended::Batch(bytes) = ended else { return ended };
@@ -287,7 +292,9 @@ async fn cancel(
         // Closing is the best fence there is without permissions: on a living path the server drops the client within
         // 50 ms. What arrives before that is lost, and told.
         let ended = tokio::time::timeout(Duration::from_millis(20), dedicated.circuit.outcome(ticketed)).await;
-        if matches!(ended, Ok(Ended::Reply(_) | Ended::Batch(_))) {
+        if let Ok(Ended::Reply(bytes)) = ended.map(of_command)
+            && has_taken(&bytes)
+        {
             lost();
         }
         return;
@@ -298,7 +305,7 @@ async fn cancel(
     {
         match of_command(ended) {
             Ended::Reply(bytes) => {
-                if matches!(Answer::of(&bytes), Answer::Other) && refusal(&bytes).is_none() {
+                if has_taken(&bytes) {
                     lost();
                 }
                 server.keep(dedicated);

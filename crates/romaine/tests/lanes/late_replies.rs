@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use romaine::Event;
 use romaine::commands::*;
 use romaine_faultlab::{ScriptedServer, Server, eventually};
 use tokio::sync::Notify;
 
-use crate::support::{PATIENCE, ask, background, blocked, calls, connect, ended, fast, within};
+use crate::support::{PATIENCE, ask, background, blocked, calls, connect, ended, fast, told, within};
 
 const RUN_ID: &[u8] = b"$15\r\nrun_id:scripted\r\n";
 
@@ -125,4 +126,49 @@ async fn who_may_not_ask_which_process_it_is_has_its_connections_probed_all_the_
     blocked(&server, 1).await;
     ask(&server, &["LPUSH", "q", "job"]).await;
     assert_eq!(ended(call).await.unwrap().unwrap().1, "job");
+}
+
+// It cannot be cancelled, only closed; what arrives at that very moment may be nothing.
+#[tokio::test]
+async fn a_dropped_pop_that_is_answered_with_nothing_has_lost_nothing() {
+    let (is_over, was_left) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let notices = (is_over.clone(), was_left.clone());
+    let server = ScriptedServer::start(move |mut conn| {
+        let (is_over, was_left) = notices.clone();
+        async move {
+            conn.greet_resp3().await?;
+            conn.answer_introductions(false);
+            loop {
+                let command = conn.next_command().await?;
+                let reply: &[u8] = match &command[0][..] {
+                    b"BRPOP" => {
+                        is_over.notified().await;
+                        conn.send(b"_\r\n").await?;
+                        let ended = conn.silence().await;
+                        was_left.notify_one();
+                        return ended;
+                    }
+                    b"EXEC" => b"-EXECABORT Transaction discarded because of previous errors.\r\n",
+                    _ => b"+OK\r\n",
+                };
+                conn.send(reply).await?;
+            }
+        }
+    })
+    .await
+    .unwrap();
+    let client = connect(fast(server.address())).await;
+    let mut events = client.events();
+    let call = background({
+        let client = client.clone();
+        async move { client.brpop::<String, String>("q", 0.0).await }
+    });
+    server.wait_for_command("BRPOP").await.unwrap();
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    is_over.notify_one();
+    within(PATIENCE, "the end of its connection", was_left.notified()).await;
+    let losses: Vec<_> =
+        told(&mut events).into_iter().filter(|event| matches!(event, Event::ElementMayBeLost { .. })).collect();
+    assert!(losses.is_empty(), "{losses:?}");
 }
