@@ -1,7 +1,7 @@
 //! One server, and all our connections to it.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -43,14 +43,13 @@ pub(crate) enum Part {
 
 /// What a server is expected to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Role {
     /// Whatever it is.
-    Any = 0,
+    Any,
     /// The handshake fails where it is none.
-    Primary = 1,
+    Primary,
     /// It is read from.
-    Replica = 2,
+    Replica,
 }
 
 #[derive(Debug)]
@@ -65,8 +64,8 @@ pub(crate) struct Server {
     pub(crate) address: NodeAddress,
     /// Where its name led last.
     reached: Mutex<Option<Arc<str>>>,
-    /// [`Role`] as a number.
-    role: AtomicU8,
+    /// For as long as there is it: whose role changes is a server anew.
+    role: Role,
     /// It said once that it is a primary: READONLY then means that it was demoted.
     was_primary: AtomicBool,
     /// It was demoted, and its name leads to no primary yet.
@@ -148,7 +147,7 @@ impl Server {
                 Address::Unix(path) => NodeAddress::new(path.display().to_string(), 0),
             },
             reached: Mutex::default(),
-            role: AtomicU8::new(role as u8),
+            role,
             was_primary: AtomicBool::new(false),
             is_misled: AtomicBool::new(false),
             latency: AtomicU64::new(0),
@@ -183,17 +182,12 @@ impl Server {
     }
 
     fn is_expected_to_be(&self, role: Role) -> bool {
-        self.role.load(Ordering::Relaxed) == role as u8
+        self.role == role
     }
 
     /// Whether its connections insist on a primary.
     pub(crate) fn verifies_role(&self) -> bool {
         self.is_expected_to_be(Role::Primary)
-    }
-
-    /// What it is from now on.
-    pub(crate) fn set_role(&self, role: Role) {
-        self.role.store(role as u8, Ordering::Relaxed);
     }
 
     /// A slot is on its way to it, as ASK says, or no more, as a view says that has it.
