@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use romaine_commands::{Flags, Request};
 use romaine_proto::{
-    Action, Detours, FailureKind, GhostVerdict, Lane as WireLane, Lead, Outcome, ProbeAnswer, Reconnect, Route,
-    Trigger, Wait, WaitLimits, WaitSettings, retry,
+    Action, Detours, FailureKind, GhostVerdict, Lane as WireLane, Lead, Outcome, ProbeAnswer, Reconnect, Trigger, Wait,
+    WaitLimits, WaitSettings, retry,
 };
 use romaine_resp::ServerError;
 
@@ -23,7 +23,7 @@ use crate::common::Common;
 use crate::dedicated::Dedicated;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::{Event, Lane};
-use crate::fleet::{Elsewhere, Fleet};
+use crate::fleet::Elsewhere;
 use crate::probe;
 use crate::router::Router;
 use crate::server::{Course as Stay, Server};
@@ -222,9 +222,6 @@ impl Course<'_> {
         let mut under_way = UnderWay::new(server, stay, (dedicated, manner), self.request.spec().name, self.takes());
         if manner == Manner::Asking {
             settings = settings.visiting();
-            if settings.is_unwatched() {
-                self.leaves_with_the_owner(&mut under_way);
-            }
         }
         let mut wait = Wait::new(settings, clock::now(), self.limits.deadline);
         let mut action = wait.start(clock::now());
@@ -302,13 +299,6 @@ impl Course<'_> {
                 Input::Ended(Ended::Failed(_, Delivery::NotSent)) => return Part::Again { backoff: true },
                 Input::Ended(Ended::Failed(..)) => return Box::pin(self.ended_under_it(under_way)).await,
             };
-        }
-    }
-
-    /// Where nothing is heard of a wait, only the map tells that the slot will not come to where it was sent.
-    fn leaves_with_the_owner(&self, under_way: &mut UnderWay<'_>) {
-        if let (Router::Fleet(fleet), Route::Slot(slot)) = (self.router, Route::of(self.request)) {
-            under_way.leaves_after(disowned(fleet.clone(), slot, under_way.server.clone()));
         }
     }
 
@@ -535,15 +525,6 @@ async fn left_behind(server: &Arc<Server>) {
         fleet.changed(clock::now() + FORSAKEN_AFTER).await;
     }
     tokio::time::sleep(FORSAKEN_AFTER).await;
-}
-
-/// Ends when the slot belongs to somebody else than now, and not to `here`.
-async fn disowned(fleet: Arc<Fleet>, slot: u16, here: Arc<Server>) {
-    let owner = fleet.primary(Some(slot));
-    let is_owner = |server: &Arc<Server>| owner.as_ref().is_some_and(|owner| Arc::ptr_eq(owner, server));
-    while fleet.primary(Some(slot)).is_none_or(|server| is_owner(&server) || Arc::ptr_eq(&server, &here)) {
-        fleet.changed(clock::now() + FORSAKEN_AFTER).await;
-    }
 }
 
 /// How long a server that was left gets to say what became of a ghost.

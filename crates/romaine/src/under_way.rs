@@ -128,18 +128,6 @@ impl<'a> UnderWay<'a> {
         Ok(())
     }
 
-    /// It is to be left when `gone` ends, too.
-    pub(crate) fn leaves_after(&mut self, gone: impl Future<Output = ()> + Send + 'static) {
-        if let Some(left) = self.leaving.take() {
-            self.leaving = Some(Box::pin(async move {
-                tokio::select! {
-                    () = left => {}
-                    () = gone => {}
-                }
-            }));
-        }
-    }
-
     /// Who we are to the server, as soon as the handshake has told.
     pub(crate) fn identify(&mut self) {
         let Some(dedicated) = &self.dedicated else { return };
