@@ -41,7 +41,7 @@ pub(crate) use self::homes::Homes;
 pub(crate) use self::map::Map;
 use self::map::Shard;
 pub(crate) use self::redirect::{ASKING, Elsewhere, asking, behind_asking};
-pub(crate) use self::scatter::scatter;
+pub(crate) use self::scatter::{each, scatter};
 
 /// See the module.
 #[derive(Debug)]
