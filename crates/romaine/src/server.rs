@@ -211,7 +211,12 @@ impl Server {
         // Who blocks there has made the one, who asks there has made the other.
         let circuits = [&*self.control, &self.commands];
         let is_well = |circuit: &&Arc<Circuit>| circuit.is_ready() && !circuit.lock().connection.is_suspect();
-        newcomer.outlives_view(clock::now(), self.courses.load(Ordering::Acquire), circuits.iter().any(is_well))
+        let is_well = circuits.iter().any(is_well);
+        let asking = {
+            let state = self.commands.lock();
+            state.connection.in_flight() + state.connection.queued()
+        };
+        newcomer.outlives_view(clock::now(), self.courses.load(Ordering::Acquire) + asking, is_well)
     }
 
     /// It said what it is.

@@ -3,12 +3,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
+use romaine_commands::{Command as _, cmd};
 use romaine_faultlab::eventually;
 use romaine_proto::{Lane as WireLane, Liveness};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use crate::cells::Ended;
+use crate::circuit::{Issue, Patience};
 use crate::common::Common;
 use crate::config::{Address, Config};
 use crate::dedicated::Dedicated;
@@ -136,4 +140,34 @@ async fn a_node_without_slots_is_stayed_with_while_it_is_well_and_given_up_when_
         server.retire();
         server.end();
     }
+}
+
+// Its reply would be lost with the connection, and both nodes are well.
+#[tokio::test]
+async fn a_node_without_slots_is_stayed_with_while_a_call_waits_for_its_reply() {
+    let real = romaine_faultlab::Server::start().await.unwrap();
+    let config = Config::new("127.0.0.1", real.port()).liveness(Liveness::off());
+    let common = Arc::new(Common::new(config, tokio::runtime::Handle::current()));
+    let server = Server::new(common.clone(), common.config.clone(), Part::Only, Role::Any);
+    server.start_commands();
+    eventually(PATIENCE, "the connection", async || server.commands.is_ready()).await.unwrap();
+    server.set_importing(true);
+    assert!(!server.outlives_views(), "nobody waits there");
+    // One that is answered when the test wants it.
+    let request = cmd::<()>("BRPOP").arg("q").arg(0).into_request();
+    let issue = Issue { patience: Patience::For(None), replies: 1, batch: false, blocking: true };
+    let ticketed = server.commands.issue(&request, issue, Waker::noop()).unwrap();
+    assert!(server.outlives_views());
+    eventually(PATIENCE, "it at the server", async || {
+        server.outlives_views()
+            && real.command(&["INFO", "clients"]).await.unwrap().text().contains("blocked_clients:1")
+    })
+    .await
+    .unwrap();
+    real.command(&["LPUSH", "q", "element"]).await.unwrap();
+    let ended = server.commands.outcome(ticketed).await;
+    assert!(matches!(ended, Ended::Reply(_)));
+    assert!(!server.outlives_views());
+    server.retire();
+    server.end();
 }
