@@ -273,13 +273,7 @@ impl<'a> Raw<'a> {
             return Some(Err(Error::without_reply(FailureKind::Closed, Delivery::NotSent)));
         }
         if is_over || fleet.common.config.offline == Offline::Fail {
-            let error =
-                Error::new(if is_over { ErrorKind::Timeout } else { ErrorKind::Unavailable }, Delivery::NotSent, why);
-            let cause = fleet.common.health.borrow().last_error.clone();
-            return Some(Err(match cause {
-                Some(cause) => error.with_source(cause),
-                None => error,
-            }));
+            return Some(Err(fleet.unserved(is_over, why)));
         }
         let until = deadline(self.patience).unwrap_or(now + LOST).min(now + LOST);
         let fleet = fleet.clone();

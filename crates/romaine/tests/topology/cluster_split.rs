@@ -347,7 +347,8 @@ async fn what_goes_to_every_node_waits_for_the_first_view() {
     let scan = client.scan_all::<String>(None).try_collect::<Vec<String>>();
     let scanned = within(PATIENCE, "the error", scan).await.unwrap_err();
     for error in [flushed, scanned] {
-        assert_eq!((error.kind(), error.delivery()), (ErrorKind::Unavailable, Delivery::NotSent), "{error:?}");
+        assert_eq!((error.kind(), error.delivery()), (ErrorKind::Timeout, Delivery::NotSent), "{error:?}");
+        assert!(std::error::Error::source(&error).is_some(), "why nobody is known: {error:?}");
     }
     client.close().await;
 }
