@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use romaine_commands::{Flags, Request};
 use romaine_proto::{
-    Action, Detours, FailureKind, GhostVerdict, Lane as WireLane, Lead, Outcome, ProbeAnswer, Reconnect, Trigger, Wait,
-    WaitLimits, WaitSettings, retry,
+    Action, Detours, FORSAKEN_AFTER, FailureKind, GhostVerdict, Lane as WireLane, Lead, Outcome, ProbeAnswer,
+    Reconnect, Trigger, Wait, WaitLimits, WaitSettings, ends_by_itself, retry,
 };
 use romaine_resp::ServerError;
 
@@ -499,7 +499,7 @@ impl Course<'_> {
     /// Neither KILL nor UNBLOCK is permitted: the ghost ends with its slice.
     async fn wait_out(&self, under_way: &mut UnderWay<'_>) -> GhostVerdict {
         if let Some(until) = under_way.server_until {
-            tokio::time::sleep_until((until + Duration::from_millis(100)).into()).await;
+            tokio::time::sleep_until(ends_by_itself(until).into()).await;
         }
         GhostVerdict::Stranger
     }
@@ -526,9 +526,6 @@ async fn left_behind(server: &Arc<Server>) {
     }
     tokio::time::sleep(FORSAKEN_AFTER).await;
 }
-
-/// How long a server that was left gets to say what became of a ghost.
-const FORSAKEN_AFTER: Duration = Duration::from_secs(1);
 
 /// One of the connections that blocking commands may use.
 struct Seat<'a>(&'a Common);
