@@ -1,5 +1,6 @@
 //! The words of which a script for a [`ScriptedServer`](crate::ScriptedServer) is made.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,15 @@ impl ScriptedConnection {
     #[must_use]
     pub fn index(&self) -> usize {
         self.index
+    }
+
+    /// The client's address.
+    ///
+    /// # Errors
+    ///
+    /// When the client has left.
+    pub fn peer(&self) -> anyhow::Result<SocketAddr> {
+        Ok(self.stream.peer_addr()?)
     }
 
     /// Whether introductory commands are answered on the side: on after a greeting, and otherwise off.

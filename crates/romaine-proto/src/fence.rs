@@ -146,6 +146,18 @@ impl Inquest {
     }
 }
 
+/// How long a server that was left for another gets to say what became of a ghost.
+pub const FORSAKEN_AFTER: Duration = Duration::from_secs(1);
+
+/// How late a server's own timer is taken to be at most where nothing else ends a ghost.
+const TIMER_LATE: Duration = Duration::from_millis(100);
+
+/// When a ghost that nobody may end has ended by itself, with the time-out that the server was asked for.
+#[must_use]
+pub fn ends_by_itself(server_until: Instant) -> Instant {
+    server_until + TIMER_LATE
+}
+
 /// CLIENT LIST and CLIENT KILL of one id: the body of the autopsy's transaction.
 #[must_use]
 pub fn autopsy_requests(client_id: u64) -> [Request; 2] {

@@ -41,7 +41,7 @@ pub use connection::{
     Answered, CloseReason, Connection, ConnectionLimits, Delivery, Failure, FailureKind, Lane, Link, Outcomes, Refusal,
     RequestId, RequestOptions,
 };
-pub use fence::{Autopsy, Ghost, GhostVerdict, Inquest, Standing, autopsy_requests};
+pub use fence::{Autopsy, FORSAKEN_AFTER, Ghost, GhostVerdict, Inquest, Standing, autopsy_requests, ends_by_itself};
 pub use handshake::{Greeting, Handshake, HandshakeError, Protocol, ServerIdentity, Step};
 pub use liveness::{Keepalive, Liveness, Verdict, Watchdog};
 pub use opening::Openings;
@@ -49,9 +49,9 @@ pub use reconnect::Reconnect;
 pub use subscriptions::{Delivered, Refused, SubscriptionKind, Subscriptions, subscription_request};
 pub use topology::{
     AddressError, Agreement, Belief, Candidate, ClusterAnswer, ClusterNode, ClusterView, Detours, Gathering, Lead,
-    MergeError, Newcomer, NodeAddress, Part, REDIRECTS_AT_ONCE, ReadFrom, Redirect, Refresh, RefreshSettings, Reroute,
-    Route, SENTINEL_EVENTS, SENTINEL_HELLO, SLOTS, SentinelAnswer, SentinelEvent, SentinelHello, SentinelView,
+    MergeError, Newcomer, NodeAddress, Opinions, Part, REDIRECTS_AT_ONCE, ReadFrom, Redirect, Refresh, RefreshSettings,
+    Reroute, Route, SENTINEL_EVENTS, SENTINEL_HELLO, SLOTS, SentinelAnswer, SentinelEvent, SentinelHello, SentinelView,
     ShardView, Shortfall, Trigger, ViewError, agree, is_barred, merge, redirect_of, reroute, sentinel_event, slot_of,
     split,
 };
-pub use wait::{Action, Interruption, Outcome, ProbeAnswer, Wait, WaitSettings};
+pub use wait::{Action, Interruption, Outcome, ProbeAnswer, Wait, WaitLimits, WaitSettings};

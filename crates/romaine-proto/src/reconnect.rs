@@ -4,10 +4,19 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 
+/// What is usable for less is no success, however short the delay before it was. A peer that closes each connection after
+/// as long is dialled twice a second, as one that is down is by default.
+const STABLE_LEAST: Duration = Duration::from_millis(500);
+
+/// A connection that was usable for so many times the longest delay before it was worth the wait.
+const STABLE_FACTOR: u32 = 10;
+
 /// Counts attempts and says when the next one is due.
 ///
-/// The back-off starts anew only after a connection has been usable for the stable period: a peer that completes the
-/// handshake and closes at once is not a success.
+/// The back-off starts anew only after a connection that was stable: a peer that completes the handshake and closes at
+/// once is not a success. What is stable grows with the delays, up to the period that is given: after a long outage a
+/// connection must prove itself for all of it, while one that somebody closes once a second was a success each time, and
+/// who hears messages by it does not wait longer each time.
 #[derive(Debug)]
 pub struct Reconnect {
     backoff: Backoff,
@@ -15,14 +24,17 @@ pub struct Reconnect {
     random: fastrand::Rng,
     attempt: u64,
     previous: Duration,
+    /// Since the last stable connection.
+    longest: Duration,
     ready_since: Option<Instant>,
 }
 
 impl Reconnect {
-    /// A machine at its first attempt.
+    /// A machine at its first attempt. No connection must be usable for longer than `stable_after` to count as stable.
     #[must_use]
     pub const fn new(backoff: Backoff, stable_after: Duration, random: fastrand::Rng) -> Self {
-        Self { backoff, stable_after, random, attempt: 0, previous: Duration::ZERO, ready_since: None }
+        let (previous, longest) = (Duration::ZERO, Duration::ZERO);
+        Self { backoff, stable_after, random, attempt: 0, previous, longest, ready_since: None }
     }
 
     /// The number of the attempt that comes next, counted from 1 since the last stable connection.
@@ -39,15 +51,22 @@ impl Reconnect {
     /// A connection ended, or an attempt failed: how long to wait before the next one.
     pub fn failed(&mut self, now: Instant) -> Duration {
         if let Some(since) = self.ready_since.take()
-            && now.saturating_duration_since(since) >= self.stable_after
+            && now.saturating_duration_since(since) >= self.stable()
         {
             self.attempt = 0;
             self.previous = Duration::ZERO;
+            self.longest = Duration::ZERO;
         }
         let delay = self.backoff.delay(self.attempt, self.previous, &mut self.random);
         self.attempt = self.attempt.saturating_add(1);
         self.previous = delay;
+        self.longest = self.longest.max(delay);
         delay
+    }
+
+    /// How long a connection must be usable to count as stable.
+    fn stable(&self) -> Duration {
+        self.longest.saturating_mul(STABLE_FACTOR).max(STABLE_LEAST).min(self.stable_after)
     }
 }
 
@@ -94,5 +113,83 @@ mod tests {
         reconnect.ready(now);
         assert_eq!(reconnect.failed(now + Duration::from_secs(10)), Duration::from_millis(100));
         assert_eq!(reconnect.attempt(), 2);
+    }
+
+    const STABLE_AFTER: Duration = Duration::from_secs(5);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// With the default delays.
+    fn usual(seed: u64) -> Reconnect {
+        Reconnect::new(Backoff::default(), STABLE_AFTER, fastrand::Rng::with_seed(seed))
+    }
+
+    /// A connection is there, and ends after `usable_for`: the moment, and the delay.
+    fn ends_after(reconnect: &mut Reconnect, now: &mut Instant, usable_for: Duration) -> Duration {
+        reconnect.ready(*now);
+        *now += usable_for;
+        let delay = reconnect.failed(*now);
+        *now += delay;
+        delay
+    }
+
+    // Fault lab, F07: CLIENT KILL once a second.
+    #[test]
+    fn a_connection_that_is_closed_once_a_second_is_back_at_once_each_time() {
+        for seed in 0..100 {
+            let (mut reconnect, mut now, mut delay) = (usual(seed), Instant::now(), Duration::ZERO);
+            for kill in 0..100 {
+                delay = ends_after(&mut reconnect, &mut now, SECOND - delay);
+                assert!(delay <= Duration::from_millis(50), "kill {kill}: {delay:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn after_a_long_outage_a_connection_proves_itself_for_all_of_the_stable_period() {
+        let (mut reconnect, mut now) = (machine(), Instant::now());
+        for _ in 0..20 {
+            now += reconnect.failed(now);
+        }
+        assert_eq!(ends_after(&mut reconnect, &mut now, Duration::from_millis(9_999)), 5 * SECOND);
+        assert_eq!(ends_after(&mut reconnect, &mut now, 10 * SECOND), SECOND / 10);
+    }
+
+    #[test]
+    fn a_peer_that_closes_whatever_counts_as_stable_is_dialled_no_more_often_than_one_that_is_down() {
+        let dials = |seed, usable_for: Option<Duration>| {
+            let (mut reconnect, mut now) = (usual(seed), Instant::now());
+            let end = now + 600 * SECOND;
+            let mut dials = 0;
+            while now < end {
+                match usable_for {
+                    Some(usable_for) => {
+                        ends_after(&mut reconnect, &mut now, usable_for);
+                    }
+                    None => now += reconnect.failed(now),
+                }
+                dials += 1;
+            }
+            dials
+        };
+        let down = dials(1, None);
+        for millis in [0, 10, 100, 300, 499, 500, 700, 1_000, 4_999, 5_000] {
+            let unstable = dials(2, Some(Duration::from_millis(millis)));
+            assert!(unstable <= down * 11 / 10, "{millis} ms: {unstable} dials, {down} to one that is down");
+        }
+    }
+
+    #[test]
+    fn a_thousand_that_lose_their_server_at_once_again_and_again_dial_spread_out() {
+        let mut fleet: Vec<_> = (0..1_000).map(|seed| (usual(seed), Duration::ZERO)).collect();
+        for round in 0..10 {
+            let mut per_millisecond = [0; 51];
+            for (reconnect, delay) in &mut fleet {
+                let mut now = Instant::now();
+                *delay = ends_after(reconnect, &mut now, SECOND - *delay);
+                per_millisecond[usize::try_from(delay.as_millis()).unwrap()] += 1;
+            }
+            let most = per_millisecond.into_iter().max().unwrap();
+            assert!(most < 60, "round {round}: {per_millisecond:?}");
+        }
     }
 }

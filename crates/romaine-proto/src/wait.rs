@@ -14,6 +14,37 @@ use crate::liveness::Liveness;
 /// The shortest wait ever asked of a server: 0 means for ever, and 0.001 did too before 7.0.8 (redis#11732).
 const WAIT_MIN: Duration = Duration::from_millis(10);
 
+/// The longest single wait at a server that is getting the slot: it does not tell when it will not.
+const VISIT: Duration = Duration::from_secs(5);
+
+/// A connection for a command that asks the server for less time than this has this long to come about: one with a
+/// time-out of 10 ms is worth a connection too.
+const CONNECT_LEAST: Duration = Duration::from_secs(1);
+
+/// Until when one blocking command is waited for, fixed when it is issued.
+#[derive(Debug, Clone, Copy)]
+pub struct WaitLimits {
+    /// The caller's own limit: passing it is an error, not nil.
+    pub own: Option<Instant>,
+    /// When the wait is over: the command's time-out or the caller's limit.
+    pub deadline: Option<Instant>,
+    /// Until when it must be at a server.
+    pub issued_by: Option<Instant>,
+}
+
+impl WaitLimits {
+    /// Of a command that asks the server for `timeout`, issued now; `None` is "for ever".
+    #[must_use]
+    pub fn new(now: Instant, timeout: Option<Duration>, own: Option<Instant>) -> Self {
+        let until = |of_command: Option<Instant>| [own, of_command].into_iter().flatten().min();
+        Self {
+            own,
+            deadline: until(timeout.map(|timeout| now + timeout)),
+            issued_by: until(timeout.map(|timeout| now + timeout.max(CONNECT_LEAST))),
+        }
+    }
+}
+
 /// How one blocking command waits.
 #[derive(Debug, Clone)]
 pub struct WaitSettings {
@@ -47,17 +78,14 @@ impl WaitSettings {
         }
     }
 
-    /// At a server that is getting the slot.
+    /// At a server that is getting the slot. Where nothing else watches, the ends of slices are the occasions.
     #[must_use]
     pub const fn visiting(mut self) -> Self {
         self.visits = true;
+        if self.probe_after.is_none() && self.slice.is_none() {
+            self.slice = Some(VISIT);
+        }
         self
-    }
-
-    /// Whether nothing is heard of the wait before its reply or the end of its connection.
-    #[must_use]
-    pub const fn is_unwatched(&self) -> bool {
-        self.probe_after.is_none() && self.slice.is_none()
     }
 }
 
@@ -374,6 +402,23 @@ mod tests {
     }
 
     #[test]
+    fn a_command_is_at_a_server_in_its_time_or_never_and_a_very_short_one_is_worth_a_connection() {
+        let now = Instant::now();
+        let limits = |timeout, own: Option<Duration>| {
+            let limits = WaitLimits::new(now, timeout, own.map(|own| now + own));
+            let after = |at: Option<Instant>| at.map(|at| at - now);
+            (after(limits.deadline), after(limits.issued_by))
+        };
+        let tiny = Duration::from_millis(10);
+        assert_eq!(limits(None, None), (None, None));
+        assert_eq!(limits(Some(secs(5)), None), (Some(secs(5)), Some(secs(5))));
+        assert_eq!(limits(Some(tiny), None), (Some(tiny), Some(secs(1))));
+        assert_eq!(limits(Some(secs(5)), Some(tiny)), (Some(tiny), Some(tiny)), "its caller means it");
+        assert_eq!(limits(None, Some(tiny)), (Some(tiny), Some(tiny)));
+        assert_eq!(limits(Some(tiny), Some(secs(5))), (Some(tiny), Some(secs(1))));
+    }
+
+    #[test]
     fn a_live_wait_is_probed_and_issued_again_for_ever() {
         let (mut wait, mut now) = wait(&Liveness::default(), None, true);
         assert_eq!(wait.start(now), Action::Issue { timeout: None });
@@ -489,14 +534,17 @@ mod tests {
 
     #[test]
     fn who_waits_at_a_server_that_is_getting_the_slot_asks_the_owner_with_each_sign_of_life() {
-        for may_probe in [true, false] {
+        // Where nothing is watched, too: it may be that only the owner gives the move up.
+        for (liveness, may_probe) in
+            [(Liveness::default(), true), (Liveness::default(), false), (Liveness::off(), false)]
+        {
             let now = Instant::now();
-            let settings = WaitSettings::new(&Liveness::default(), Some(secs(60)), may_probe).visiting();
-            assert!(!settings.is_unwatched());
+            let settings = WaitSettings::new(&liveness, Some(secs(60)), may_probe).visiting();
             let visit = || Wait::new(settings.clone(), now, Some(now + secs(60)));
             let (mut echoed, mut sliced, mut over) = (visit(), visit(), visit());
             for wait in [&mut echoed, &mut sliced, &mut over] {
-                assert!(matches!(wait.start(now), Action::Issue { .. }));
+                let timeout = if may_probe { secs(60) } else { secs(5) };
+                assert_eq!(wait.start(now), Action::Issue { timeout: Some(timeout) });
             }
             assert_eq!(echoed.unblocked(now + secs(5)), Action::End(Outcome::Return));
             assert_eq!(sliced.nil(now + secs(5)), Action::End(Outcome::Return));
@@ -504,7 +552,13 @@ mod tests {
             // Where the server only could not serve it for a moment, it is asked again itself.
             assert!(matches!(visit().start(now + secs(1)), Action::Issue { .. }));
         }
-        assert!(WaitSettings::new(&Liveness::off(), None, true).is_unwatched());
+        let settings = WaitSettings::new(&Liveness::off(), None, true);
+        let now = Instant::now();
+        assert_eq!(
+            Wait::new(settings, now, None).start(now),
+            Action::Issue { timeout: None },
+            "who does not visit waits"
+        );
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What a blocking request asks for: how long, and after which entry.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use romaine_commands::{Request, Wait as WaitArgument, cmd};
 use romaine_proto::Liveness;
 
 use crate::call::{Place, ask_in};
 use crate::circuit::Patience;
-use crate::error::Result;
+use crate::error::{Delivery, Result};
 
 /// How long a blocking request may take on a connection that is not probed: the server's own time-out and the grace for
 /// its timer. `None`: for ever.
@@ -57,8 +57,12 @@ impl Asked {
 }
 
 /// `XREAD … $` means "after the newest entry now". Resolved once: asked again in every slice it would skip what came
-/// between two slices.
-pub(crate) async fn resolve_last_ids(place: Place<'_>, mut request: Box<Request>) -> Result<Box<Request>> {
+/// between two slices. As patient as the wait itself, which it is a part of.
+pub(crate) async fn resolve_last_ids(
+    place: Place<'_>,
+    mut request: Box<Request>,
+    deadline: Option<Instant>,
+) -> Result<Box<Request>> {
     if request.spec().name != "XREAD" {
         return Ok(request);
     }
@@ -76,7 +80,9 @@ pub(crate) async fn resolve_last_ids(place: Place<'_>, mut request: Box<Request>
             .arg("-")
             .arg("COUNT")
             .arg(1);
-        let entries = ask_in(place, last, Patience::Default).await?;
+        // Whatever became of the question: what was asked for has not been sent.
+        let asked = ask_in(place, last, Patience::Until(deadline)).await;
+        let entries = asked.map_err(|error| error.with_delivery(Delivery::NotSent))?;
         let id = entries.into_iter().next().map_or_else(|| "0-0".to_owned(), |(id, _)| id);
         *request = request.with_arg(streams + 1 + half + index, id.as_bytes());
     }

@@ -2,6 +2,7 @@
 //! dies, its ghost fenced first. The caller sees a reply, nil at its own time-out, or an error that says what may have
 //! been lost.
 
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use romaine_commands::{Flags, Request};
 use romaine_proto::{
-    Action, Detours, FailureKind, GhostVerdict, Lane as WireLane, Lead, Outcome, ProbeAnswer, Reconnect, Route,
-    Trigger, Wait, WaitSettings, retry,
+    Action, Detours, FORSAKEN_AFTER, FailureKind, GhostVerdict, Lane as WireLane, Lead, Outcome, ProbeAnswer,
+    Reconnect, Trigger, Wait, WaitLimits, WaitSettings, ends_by_itself, retry,
 };
 use romaine_resp::ServerError;
 
@@ -22,7 +23,7 @@ use crate::common::Common;
 use crate::dedicated::Dedicated;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::{Event, Lane};
-use crate::fleet::{Elsewhere, Fleet};
+use crate::fleet::Elsewhere;
 use crate::probe;
 use crate::router::Router;
 use crate::server::{Course as Stay, Server};
@@ -51,20 +52,20 @@ pub(crate) async fn run(
         ));
     }
     let _seat = Seat::take(router.common())?;
-    // What is rare is boxed: a blocked call carries only what it needs to wait.
-    let request = Box::pin(resolve_last_ids(router.place(), request)).await?;
     let now = clock::now();
-    let Some(asked) = Asked::of(&request) else {
-        return once(&router.server(&request)?, &request).await;
-    };
     let own = match patience {
         Patience::For(limit) => limit.map(|limit| now + limit),
         Patience::Until(deadline) => deadline,
         Patience::Default => None,
     };
-    let of_command = asked.timeout.map(|timeout| now + timeout);
-    let deadline = [own, of_command].into_iter().flatten().min();
-    let course = Course { router: &router, request: &request, asked, deadline, own, end_of_stream };
+    let Some(asked) = Asked::of(&request) else {
+        return once(&router.server(&request)?, &request, own).await;
+    };
+    // Fixed before anything is waited for: what comes before the wait is a part of it to the caller.
+    let limits = WaitLimits::new(now, asked.timeout, own);
+    // What is rare is boxed: a blocked call carries only what it needs to wait.
+    let request = Box::pin(resolve_last_ids(router.place(), request, limits.issued_by)).await?;
+    let course = Course { router: &router, request: &request, asked, limits, end_of_stream };
     course.run().await
 }
 
@@ -72,10 +73,7 @@ struct Course<'a> {
     router: &'a Router,
     request: &'a Request,
     asked: Asked,
-    /// When the wait is over: the command's time-out or the caller's limit.
-    deadline: Option<Instant>,
-    /// The caller's limit: passing it is an error, not nil.
-    own: Option<Instant>,
+    limits: WaitLimits,
     end_of_stream: EndOfStream,
 }
 
@@ -124,6 +122,9 @@ impl Course<'_> {
                 Err(error) => {
                     if common.is_closed() || error.kind() == ErrorKind::Usage {
                         return Err(error);
+                    }
+                    if has_passed(self.limits.issued_by) {
+                        return Err(too_late(Some(&error)));
                     }
                     let attempt = reconnect.attempt();
                     let delay = reconnect.failed(clock::now());
@@ -175,7 +176,7 @@ impl Course<'_> {
         if let Some(dedicated) = server.pool.take() {
             return Ok((stay, dedicated));
         }
-        match Box::pin(Dedicated::open(server, Lane::Blocking, WireLane::Requests)).await {
+        match Box::pin(open(server, self.limits.issued_by)).await {
             Ok(dedicated) => Ok((stay, dedicated)),
             Err(error) => {
                 server.trigger(Trigger::Reconnecting { attempts: 1 });
@@ -187,25 +188,22 @@ impl Course<'_> {
     /// Waits before the next connection, no longer than the caller wants to wait at all.
     async fn pause(&self, delay: Duration, why: Pause, cause: &Error) -> Result<()> {
         let until = clock::now() + delay;
-        let until = self.deadline.map_or(until, |deadline| deadline.min(until));
+        let until = self.limits.deadline.map_or(until, |deadline| deadline.min(until));
         match (self.router, why) {
             // Another server may be the right one before the delay is over.
             (Router::Fleet(fleet), _) => fleet.changed(until).await,
             (Router::One(server), Pause::Unreachable) => server.back(until).await,
             (Router::One(_), Pause::Refused) => tokio::time::sleep_until(until.into()).await,
         }
-        if self.deadline.is_some_and(|deadline| clock::now() >= deadline) {
-            let (delivery, message) = match cause.server() {
-                Some(_) => (Delivery::Refused, "the server could not serve it until its time-out"),
-                None => (Delivery::NotSent, "there was no connection until its time-out"),
-            };
-            return Err(Error::new(ErrorKind::Timeout, delivery, message).with_source(cause.clone()));
-        }
-        Ok(())
+        if self.is_over() { Err(too_late(Some(cause))) } else { Ok(()) }
+    }
+
+    fn is_over(&self) -> bool {
+        has_passed(self.limits.deadline)
     }
 
     fn settings(&self, may_probe: bool) -> WaitSettings {
-        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
+        let left = self.limits.deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
         WaitSettings::new(&self.router.common().config.liveness, left, may_probe)
     }
 
@@ -215,17 +213,17 @@ impl Course<'_> {
         let may_probe = match (server.config.liveness.probe_after, server.probes.known()) {
             (None, _) => false,
             (Some(_), Some(known)) => known,
-            (Some(_), None) => Box::pin(server.probes.is_granted(server)).await,
+            (Some(_), None) => {
+                let granted = Box::pin(server.probes.is_granted(server));
+                in_time(self.limits.issued_by, granted).await.unwrap_or(false)
+            }
         };
         let mut settings = self.settings(may_probe);
         let mut under_way = UnderWay::new(server, stay, (dedicated, manner), self.request.spec().name, self.takes());
         if manner == Manner::Asking {
             settings = settings.visiting();
-            if settings.is_unwatched() {
-                self.leaves_with_the_owner(&mut under_way);
-            }
         }
-        let mut wait = Wait::new(settings, clock::now(), self.deadline);
+        let mut wait = Wait::new(settings, clock::now(), self.limits.deadline);
         let mut action = wait.start(clock::now());
         let mut attempt = 0;
         let mut reply = None;
@@ -254,7 +252,13 @@ impl Course<'_> {
                     return Box::pin(self.bury(under_way, silent_for, unblocked)).await;
                 }
             }
-            action = match under_way.next(wait.next_timeout()).await {
+            // In the handshake there is no wait yet that would watch over the time.
+            let issued_by = self.limits.issued_by.filter(|_| !under_way.was_ready);
+            action = match under_way.next([wait.next_timeout(), issued_by].into_iter().flatten().min()).await {
+                Input::Timer if !under_way.was_ready && has_passed(self.limits.issued_by) => {
+                    let cause = under_way.dedicated.as_ref().and_then(|it| it.circuit.lock().last_error.clone());
+                    return Part::Over(Err(too_late(cause.as_ref())));
+                }
                 Input::Timer => wait.timeout(clock::now()),
                 Input::Left => return Box::pin(self.bury(under_way, Duration::ZERO, false)).await,
                 Input::Probed(ProbeAnswer::Refused) => {
@@ -295,13 +299,6 @@ impl Course<'_> {
                 Input::Ended(Ended::Failed(_, Delivery::NotSent)) => return Part::Again { backoff: true },
                 Input::Ended(Ended::Failed(..)) => return Box::pin(self.ended_under_it(under_way)).await,
             };
-        }
-    }
-
-    /// Where nothing is heard of a wait, only the map tells that the slot will not come to where it was sent.
-    fn leaves_with_the_owner(&self, under_way: &mut UnderWay<'_>) {
-        if let (Router::Fleet(fleet), Route::Slot(slot)) = (self.router, Route::of(self.request)) {
-            under_way.leaves_after(disowned(fleet.clone(), slot, under_way.server.clone()));
         }
     }
 
@@ -347,7 +344,7 @@ impl Course<'_> {
     /// The caller's time is over: nil if it was the command's own time-out.
     fn timed_out(&self, mut under_way: UnderWay<'_>) -> Result<ReplyBytes> {
         under_way.keep();
-        if self.own.is_some_and(|own| own <= clock::now()) {
+        if has_passed(self.limits.own) {
             return Err(Error::new(
                 ErrorKind::Timeout,
                 Delivery::Refused,
@@ -405,7 +402,7 @@ impl Course<'_> {
                 biased;
                 ended = under_way.late_reply() => {
                     // It was not dead after all, or the path has healed in time.
-                    if let Some(part) = self.late(&mut under_way, ended) {
+                    if let Some(part) = Self::late(&mut under_way, ended) {
                         return part;
                     }
                 }
@@ -434,14 +431,14 @@ impl Course<'_> {
                 () = grace, if is_open => None,
                 else => None,
             };
-            if let Some(part) = late.and_then(|ended| self.late(&mut under_way, ended)) {
+            if let Some(part) = late.and_then(|ended| Self::late(&mut under_way, ended)) {
                 return part;
             }
             under_way.give_up();
             return self.maybe_lost();
         }
         under_way.give_up();
-        if self.deadline.is_some_and(|deadline| deadline <= clock::now()) {
+        if self.is_over() {
             return Part::Over(self.timed_out(under_way));
         }
         Part::Again { backoff: false }
@@ -449,7 +446,7 @@ impl Course<'_> {
 
     /// The caller's time-out holds for an outage too: until then, and the time of an echo, the verdict is waited for.
     async fn patience(&self) {
-        match self.deadline {
+        match self.limits.deadline {
             None => std::future::pending().await,
             Some(deadline) => {
                 let until = deadline.max(clock::now()) + self.router.common().config.liveness.probe_grace;
@@ -486,10 +483,11 @@ impl Course<'_> {
         Part::Again { backoff: false }
     }
 
-    /// What arrived on a connection that was thought dead.
-    fn late(&self, under_way: &mut UnderWay<'_>, ended: Ended) -> Option<Part> {
+    /// What arrived on a connection that was thought dead. The order to kill it may be on its way, or have been executed:
+    /// the next command would be killed by it, with what it had just taken. So it is used no more.
+    fn late(under_way: &mut UnderWay<'_>, ended: Ended) -> Option<Part> {
         let Ended::Reply(bytes) = ended else { return None };
-        under_way.keep();
+        under_way.give_up();
         match Answer::of(&bytes) {
             Answer::Other => Some(Part::Over(Ok(bytes))),
             Answer::Nil | Answer::Unblocked | Answer::RoleChanged | Answer::Refused(_) => {
@@ -501,7 +499,7 @@ impl Course<'_> {
     /// Neither KILL nor UNBLOCK is permitted: the ghost ends with its slice.
     async fn wait_out(&self, under_way: &mut UnderWay<'_>) -> GhostVerdict {
         if let Some(until) = under_way.server_until {
-            tokio::time::sleep_until((until + Duration::from_millis(100)).into()).await;
+            tokio::time::sleep_until(ends_by_itself(until).into()).await;
         }
         GhostVerdict::Stranger
     }
@@ -529,18 +527,6 @@ async fn left_behind(server: &Arc<Server>) {
     tokio::time::sleep(FORSAKEN_AFTER).await;
 }
 
-/// Ends when the slot belongs to somebody else than now, and not to `here`.
-async fn disowned(fleet: Arc<Fleet>, slot: u16, here: Arc<Server>) {
-    let owner = fleet.primary(Some(slot));
-    let is_owner = |server: &Arc<Server>| owner.as_ref().is_some_and(|owner| Arc::ptr_eq(owner, server));
-    while fleet.primary(Some(slot)).is_none_or(|server| is_owner(&server) || Arc::ptr_eq(&server, &here)) {
-        fleet.changed(clock::now() + FORSAKEN_AFTER).await;
-    }
-}
-
-/// How long a server that was left gets to say what became of a ghost.
-const FORSAKEN_AFTER: Duration = Duration::from_secs(1);
-
 /// One of the connections that blocking commands may use.
 struct Seat<'a>(&'a Common);
 
@@ -565,9 +551,40 @@ impl Drop for Seat<'_> {
     }
 }
 
+fn has_passed(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| clock::now() >= deadline)
+}
+
+/// What `work` comes to, if it does until `deadline`.
+async fn in_time<F: Future>(deadline: Option<Instant>, work: F) -> Option<F::Output> {
+    match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
+/// A connection of its own, if there is one until `deadline`.
+async fn open(server: &Arc<Server>, deadline: Option<Instant>) -> Result<Dedicated> {
+    let opening = Dedicated::open(server, Lane::Blocking, WireLane::Requests);
+    in_time(deadline, opening).await.unwrap_or_else(|| Err(too_late(None).with_node(&server.node)))
+}
+
+/// The caller's time passed before the command was at a server that takes it.
+fn too_late(cause: Option<&Error>) -> Error {
+    let (delivery, message) = match cause.and_then(Error::server) {
+        Some(_) => (Delivery::Refused, "the server could not serve it until its time-out"),
+        None => (Delivery::NotSent, "there was no connection until its time-out"),
+    };
+    let error = Error::new(ErrorKind::Timeout, delivery, message);
+    match cause {
+        Some(cause) => error.with_source(cause.clone()),
+        None => error,
+    }
+}
+
 /// A blocking command whose time-out we cannot read: sent as it is; the server says what is wrong.
-async fn once(server: &Arc<Server>, request: &Request) -> Result<ReplyBytes> {
-    let dedicated = Dedicated::open(server, Lane::Blocking, WireLane::Requests).await?;
+async fn once(server: &Arc<Server>, request: &Request, deadline: Option<Instant>) -> Result<ReplyBytes> {
+    let dedicated = open(server, deadline).await?;
     let ticketed = dedicated.issue(request, true)?;
     crate::dedicated::reply(dedicated.circuit.outcome(ticketed).await, &dedicated.circuit)
 }

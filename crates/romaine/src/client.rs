@@ -25,6 +25,7 @@ use crate::fleet::Fleet;
 use crate::health::{Health, Status};
 use crate::metrics::Metrics;
 use crate::monitor::Monitor;
+use crate::on_nodes::OnNodes;
 use crate::pipeline::{Pipeline, Replies};
 use crate::reliable::ReliablePop;
 use crate::scan;
@@ -221,6 +222,32 @@ impl Client {
         server.start_commands();
         let servers = Servers::Node { server, _of: self.clone() };
         Ok(Self { handle: Arc::new(Handle { common: self.common().clone(), servers }) })
+    }
+
+    /// Every primary of the topology: what is issued on it goes to each of them, and each has a result of its own. For
+    /// what one reply cannot say (`INFO`, `LATENCY`, a module's commands), and for whoever wants to know which node said
+    /// what. A client of one server, or of one node, asks that.
+    ///
+    /// ```no_run
+    /// # async fn example(client: romaine::Client) -> romaine::Result<()> {
+    /// use romaine::commands::*;
+    ///
+    /// for (node, latest) in client.on_all_primaries().latency_latest().await? {
+    ///     println!("{node}: {latest:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn on_all_primaries(&self) -> OnNodes<'_> {
+        OnNodes::new(self, false)
+    }
+
+    /// Every node of the topology, replicas too; else as [`on_all_primaries`](Self::on_all_primaries). A replica that the
+    /// client does not read from is connected to for this call.
+    #[must_use]
+    pub const fn on_all_nodes(&self) -> OnNodes<'_> {
+        OnNodes::new(self, true)
     }
 
     /// Waits until commands flow: at once, or when the connection is (back) up.

@@ -5,16 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::config::Config;
 use crate::events::{Event, EventBus};
 use crate::health::{Health, Status};
-
-/// Dedicated connections that are dialled at the same time: half of the accept queue that servers are set to (511).
-const DIALS: usize = 256;
 
 #[derive(Debug)]
 pub(crate) struct Common {
@@ -24,9 +21,6 @@ pub(crate) struct Common {
     pub(crate) health: watch::Sender<Health>,
     /// Blocking commands under way.
     pub(crate) blocking: AtomicUsize,
-    /// Held while a dedicated connection is dialled: thousands of blocked ones that lose their server together must not
-    /// fill its accept queue together. The shared connections do not wait behind them.
-    pub(crate) dials: Semaphore,
     closed: AtomicBool,
     tasks: Mutex<JoinSet<()>>,
     runtime: tokio::runtime::Handle,
@@ -38,7 +32,6 @@ impl Common {
             events: EventBus::new(config.events_backlog),
             health: watch::Sender::new(Health::new(clock::now())),
             blocking: AtomicUsize::new(0),
-            dials: Semaphore::new(DIALS),
             closed: AtomicBool::new(false),
             tasks: Mutex::default(),
             runtime,

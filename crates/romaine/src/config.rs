@@ -263,7 +263,8 @@ impl Config {
         self
     }
 
-    /// How long a connection must have been usable before the back-off starts anew. Default 5 s.
+    /// How long a connection must have been usable, at most, before the back-off starts anew. Default 5 s. After short
+    /// delays less is enough: ten times the longest since the back-off began, and half a second.
     #[must_use]
     pub const fn stable_after(mut self, period: Duration) -> Self {
         self.stable_after = period;

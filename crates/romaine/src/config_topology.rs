@@ -201,7 +201,8 @@ impl Config {
     }
 
     /// As [`address_map`](Self::address_map), by a function of host and port: what to dial instead, or `None` for what
-    /// is dialled as it is. Called before every attempt to connect: it must be quick, and what it says may change.
+    /// is dialled as it is. Called before every attempt to connect, and whenever the topology is asked for, to tell one
+    /// server by two names from two servers: it must be quick, and what it says may change.
     #[must_use]
     pub fn address_map_with(
         mut self,

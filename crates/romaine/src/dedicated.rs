@@ -29,8 +29,8 @@ impl Dedicated {
     pub(crate) async fn open(server: &Arc<Server>, lane: Lane, wire: WireLane) -> Result<Self> {
         let began = clock::now();
         let greeting = server.greeting(lane).await.map_err(|error| error.with_node(&server.node))?;
-        // Closed with the client only; then the dial is refused anyway.
-        let dialling = server.common.dials.acquire().await.ok();
+        // Who serves what is asked at once: behind those that dial a dead primary nobody would learn of the next one.
+        let dialling = if lane == Lane::Topology { None } else { server.dials.acquire().await.ok() };
         let (socket, node) = Box::pin(server.dial()).await?;
         drop(dialling);
         let now = clock::now();

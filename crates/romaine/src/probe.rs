@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use romaine_commands::{Command, cmd};
 use romaine_proto::retry::RetryPolicy;
@@ -17,7 +17,7 @@ use romaine_resp::{Reader, ServerError, Token};
 
 use crate::batch::{self, Batch};
 use crate::call::{Call, Target, ask};
-use crate::circuit::Patience;
+use crate::circuit::{Patience, State};
 use crate::clock;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::server::Server;
@@ -54,8 +54,7 @@ impl Permission {
             return false;
         }
         server.start_control();
-        // No client has the number 0: a server that permits the question answers that it was not blocked.
-        let asked = tokio::time::timeout(Duration::from_secs(1), unblock(server, 0));
+        let asked = tokio::time::timeout(Duration::from_secs(1), permitted(server));
         self.set(asked.await.unwrap_or(ProbeAnswer::Lost));
         self.known().unwrap_or(false)
     }
@@ -70,6 +69,37 @@ impl Permission {
     }
 }
 
+/// Whether unblocking is permitted, and whether it could be told whom it would unblock.
+async fn permitted(server: &Arc<Server>) -> ProbeAnswer {
+    // No client has the number 0: a server that permits the question answers that it was not blocked.
+    let answer = unblock(server, 0, |state| state.connection.link() == Link::Ready).await;
+    if !matches!(answer, ProbeAnswer::Unblocked | ProbeAnswer::NotBlocked) {
+        return answer;
+    }
+    let (id, run_id, address, since) = {
+        let state = server.control.lock();
+        (state.client_id, state.run_id.clone(), state.local_address, state.opened)
+    };
+    let (Some(client_id), None) = (id, run_id) else { return answer };
+    // Without a run id only the address tells whose a number is: where the list is permitted, and shows the address that
+    // we have ourselves. The asking connection is as good as any for finding out.
+    let address = address.map(|address| address.to_string());
+    match look(server, &Ghost { client_id, run_id: None, address, since }).await {
+        Ok(true) => answer,
+        Ok(false) => ProbeAnswer::Refused,
+        Err(error) => unseen(&error),
+    }
+}
+
+/// What it means that a client could not be looked at.
+fn unseen(error: &Error) -> ProbeAnswer {
+    match error.server() {
+        Some(error) if retry::is_passing(error) => ProbeAnswer::Busy,
+        Some(_) => ProbeAnswer::Refused,
+        None => ProbeAnswer::Lost,
+    }
+}
+
 /// Probes a connection, at the server that gave it its number and at no other: where a name leads elsewhere by now, a
 /// stranger has that number.
 pub(crate) async fn probe(server: Arc<Server>, blocked: Ghost) -> ProbeAnswer {
@@ -77,15 +107,21 @@ pub(crate) async fn probe(server: Arc<Server>, blocked: Ghost) -> ProbeAnswer {
         server.start_control();
         return ProbeAnswer::Lost;
     }
-    match autopsy(&server, &blocked).1 {
-        Autopsy::Fence | Autopsy::Look => {}
+    let (asked_by, autopsy) = autopsy(&server, &blocked);
+    match autopsy {
+        Autopsy::Fence => {}
+        Autopsy::Look => match look(&server, &blocked).await {
+            Ok(true) => {}
+            Ok(false) => return ProbeAnswer::Lost,
+            Err(error) => return unseen(&error),
+        },
         Autopsy::Misled => {
             server.control.leave();
             return ProbeAnswer::Lost;
         }
         Autopsy::Known(_elsewhere) => return ProbeAnswer::Lost,
     }
-    let answer = unblock(&server, blocked.client_id).await;
+    let answer = unblock(&server, blocked.client_id, |state| asked_by.is(state)).await;
     server.probes.set(answer);
     answer
 }
@@ -121,7 +157,8 @@ fn answered(ping: Result<()>) -> Result<(), ProbeAnswer> {
     }
 }
 
-async fn unblock(server: &Arc<Server>, client_id: u64) -> ProbeAnswer {
+/// Unblocks a client, if the control connection is still `same` when the server has shown that it is there.
+async fn unblock(server: &Arc<Server>, client_id: u64, same: impl FnOnce(&State) -> bool) -> ProbeAnswer {
     let patience = Patience::For(Some(server.config.liveness.suspect_after));
     // The first answer counts: -BUSY says all that is to be known.
     let ping = Call::<()>::new(Target::of(server, &server.control), cmd::<()>("PING").into_request(), patience);
@@ -133,7 +170,7 @@ async fn unblock(server: &Arc<Server>, client_id: u64) -> ProbeAnswer {
     batch.push(&cmd::<()>("CLIENT").arg("UNBLOCK").arg(client_id).arg("ERROR").into_request());
     batch.push(&cmd::<()>("EVAL").arg("return 0").arg(0).into_request());
     batch.push_raw(EXEC);
-    let Some(Ok(ticketed)) = batch.issue_if(&server.control, |state| state.connection.link() == Link::Ready) else {
+    let Some(Ok(ticketed)) = batch.issue_if(&server.control, same) else {
         return ProbeAnswer::Lost;
     };
     // No deadline: it ends with its reply or with the control connection, which has a watchdog of its own. A second
@@ -192,7 +229,7 @@ pub(crate) async fn fence(server: &Arc<Server>, ghost: &Ghost) -> Result<Option<
         if answered(ping).is_err() {
             continue;
         }
-        let (run_id, autopsy) = autopsy(server, ghost);
+        let (asked_by, autopsy) = autopsy(server, ghost);
         match autopsy {
             Autopsy::Known(verdict) => return Ok(Some(verdict)),
             Autopsy::Misled => {
@@ -202,13 +239,9 @@ pub(crate) async fn fence(server: &Arc<Server>, ghost: &Ghost) -> Result<Option<
             Autopsy::Look => match look(server, ghost).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(Some(GhostVerdict::Stranger)),
-                Err(error) if error.server().is_some_and(|error| !retry::is_passing(error)) => {
-                    match by_unblock(server, ghost.client_id).await {
-                        Some(verdict) => return Ok(verdict),
-                        None => continue,
-                    }
-                }
-                Err(_lost) => continue,
+                // Whose the number is cannot be told: nobody is ended by it.
+                Err(error) if unseen(&error) == ProbeAnswer::Refused => return Ok(None),
+                Err(_lost_or_busy) => continue,
             },
             Autopsy::Fence => {}
         }
@@ -218,29 +251,35 @@ pub(crate) async fn fence(server: &Arc<Server>, ghost: &Ghost) -> Result<Option<
             batch.push(&request);
         }
         batch.push_raw(EXEC);
-        // The same server process as a moment ago, or not at all.
-        let same = |state: &crate::circuit::State| {
-            state.connection.link() == Link::Ready && state.run_id.as_deref() == run_id.as_deref()
-        };
-        let Some(Ok(ticketed)) = batch.issue_if(&server.control, same) else { continue };
+        let Some(Ok(ticketed)) = batch.issue_if(&server.control, |state| asked_by.is(state)) else { continue };
         let Ok(replies) = batch.collect(&server.control, ticketed).await else { continue };
         if let Some(verdict) = replies.frame(3).and_then(|exec| ghost.verdict(exec)) {
             return Ok(Some(verdict));
         }
-        if let Some(verdict) = by_unblock(server, ghost.client_id).await {
+        if let Some(verdict) = by_unblock(server, ghost.client_id, asked_by).await {
             return Ok(verdict);
         }
     }
 }
 
-/// Where the control connection leads, and what that means for a connection that is or was blocked.
-fn autopsy(server: &Server, ghost: &Ghost) -> (Option<Arc<str>>, Autopsy) {
-    let (run_id, opened) = {
-        let state = server.control.lock();
-        (state.run_id.clone(), state.opened)
-    };
-    let autopsy = ghost.autopsy(run_id.as_deref(), opened);
-    (run_id, autopsy)
+/// One socket of the control connection: it leads to the same server process as long as it lives, and so do the answers
+/// that were had by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct AskedBy {
+    opened: Instant,
+}
+
+impl AskedBy {
+    fn is(self, state: &State) -> bool {
+        state.connection.link() == Link::Ready && state.opened == self.opened
+    }
+}
+
+/// By which connection is asked, and what that means for one that is or was blocked.
+fn autopsy(server: &Server, ghost: &Ghost) -> (AskedBy, Autopsy) {
+    let state = server.control.lock();
+    let autopsy = ghost.autopsy(state.run_id.as_deref(), state.opened);
+    (AskedBy { opened: state.opened }, autopsy)
 }
 
 /// Whether the id is ours, judged by the address, where the server process cannot be told.
@@ -253,8 +292,8 @@ async fn look(server: &Arc<Server>, ghost: &Ghost) -> Result<bool> {
 
 /// Where KILL is refused: unblocking ends the ghost's wait just as well. `Some(None)`: not permitted either; `None`: no
 /// answer, to be asked again.
-async fn by_unblock(server: &Arc<Server>, client_id: u64) -> Option<Option<GhostVerdict>> {
-    match unblock(server, client_id).await {
+async fn by_unblock(server: &Arc<Server>, client_id: u64, asked_by: AskedBy) -> Option<Option<GhostVerdict>> {
+    match unblock(server, client_id, |state| asked_by.is(state)).await {
         ProbeAnswer::Unblocked => Some(Some(GhostVerdict::StillBlocked)),
         ProbeAnswer::NotBlocked => Some(Some(GhostVerdict::Gone)),
         ProbeAnswer::Refused => Some(None),

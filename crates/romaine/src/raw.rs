@@ -32,7 +32,7 @@ enum State {
     /// A blocking command on its own course, or a command for several servers.
     Elsewhere(BoxedReply),
     /// Asked with ASKING at the server that a slot is moving to.
-    Asking(BoxedReply),
+    Asking(Pin<Box<dyn Future<Output = Result<Ended>> + Send>>),
     Over,
 }
 
@@ -144,14 +144,24 @@ impl<'a> Raw<'a> {
                     return Poll::Ready(reply);
                 }
                 State::Asking(asking) => {
-                    let reply = ready!(asking.as_mut().poll(cx));
+                    let ended = ready!(asking.as_mut().poll(cx));
                     self.state = State::Over;
-                    match reply {
-                        Ok(bytes) => match refusal(&bytes) {
+                    match ended {
+                        Ok(Ended::Reply(bytes)) => match refusal(&bytes) {
                             None => return Poll::Ready(Ok(bytes)),
                             Some(error) => ready!(self.refused(cx, error))?,
                         },
-                        Err(error) => self.failed(Ended::Failed(FailureKind::Disconnected, error.delivery()))?,
+                        Ok(failed) => self.failed(failed)?,
+                        // It was left a moment ago.
+                        Err(error) if error.kind() == ErrorKind::Closed => {
+                            self.failed(Ended::Failed(FailureKind::Closed, error.delivery()))?;
+                        }
+                        Err(error) => {
+                            if let Some(server) = self.server() {
+                                server.refused(&server.commands, &error);
+                            }
+                            return Poll::Ready(Err(error));
+                        }
                     }
                 }
                 State::Pausing(sleep) => {
@@ -263,13 +273,7 @@ impl<'a> Raw<'a> {
             return Some(Err(Error::without_reply(FailureKind::Closed, Delivery::NotSent)));
         }
         if is_over || fleet.common.config.offline == Offline::Fail {
-            let error =
-                Error::new(if is_over { ErrorKind::Timeout } else { ErrorKind::Unavailable }, Delivery::NotSent, why);
-            let cause = fleet.common.health.borrow().last_error.clone();
-            return Some(Err(match cause {
-                Some(cause) => error.with_source(cause),
-                None => error,
-            }));
+            return Some(Err(fleet.unserved(is_over, why)));
         }
         let until = deadline(self.patience).unwrap_or(now + LOST).min(now + LOST);
         let fleet = fleet.clone();

@@ -18,8 +18,8 @@ use crate::server::Server;
 struct Scanning<K> {
     client: Client,
     pattern: Option<String>,
-    /// One slot of each shard that is to be scanned yet; `None` for what has no slots.
-    shards: VecDeque<Option<u16>>,
+    /// One slot of each shard that is to be scanned yet; `None` for what has no slots. Not known before the first page.
+    shards: Option<VecDeque<Option<u16>>>,
     /// The server that gave the cursor: another one does not know it.
     server: Option<Arc<Server>>,
     cursor: u64,
@@ -31,11 +31,7 @@ pub(crate) fn scan_all<K: FromValue + Send>(
     client: Client,
     pattern: Option<String>,
 ) -> impl Stream<Item = Result<K>> + Send {
-    let shards = match client.place() {
-        Place::Fleet(fleet) if fleet.is_cluster() => fleet.map().one_slot_of_each().map(Some).collect(),
-        Place::Fleet(_) | Place::At(_) => VecDeque::from([None]),
-    };
-    let scanning = Scanning { client, pattern, shards, server: None, cursor: 0, page: VecDeque::new() };
+    let scanning = Scanning { client, pattern, shards: None, server: None, cursor: 0, page: VecDeque::new() };
     try_unfold(scanning, async |mut scanning| {
         loop {
             if let Some(key) = scanning.page.pop_front() {
@@ -48,10 +44,24 @@ pub(crate) fn scan_all<K: FromValue + Send>(
     })
 }
 
+/// All that is to be scanned. Before the first view nobody is known, and nobody's keys are none.
+async fn all_shards(client: &Client) -> Result<VecDeque<Option<u16>>> {
+    match client.place() {
+        Place::Fleet(fleet) if fleet.is_cluster() => {
+            fleet.primary_in_time(None, fleet.deadline(Patience::Default)).await?;
+            Ok(fleet.map().one_slot_of_each().map(Some).collect())
+        }
+        Place::Fleet(_) | Place::At(_) => Ok(VecDeque::from([None])),
+    }
+}
+
 impl<K: FromValue> Scanning<K> {
     /// False when there is none.
     async fn next_page(&mut self) -> Result<bool> {
-        let Some(slot) = self.shards.front().copied() else { return Ok(false) };
+        if self.shards.is_none() {
+            self.shards = Some(all_shards(&self.client).await?);
+        }
+        let Some(slot) = self.shards.as_ref().and_then(|shards| shards.front().copied()) else { return Ok(false) };
         let page = match self.client.place() {
             Place::Fleet(fleet) => {
                 // Whatever is read from elsewhere: a cursor means something to the server that gave it, to no other.
@@ -70,7 +80,7 @@ impl<K: FromValue> Scanning<K> {
         self.page.extend(page.items);
         self.cursor = page.cursor;
         if page.cursor == 0 {
-            self.shards.pop_front();
+            self.shards.as_mut().and_then(VecDeque::pop_front);
             self.server = None;
         }
         Ok(true)

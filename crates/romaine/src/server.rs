@@ -1,7 +1,7 @@
 //! One server, and all our connections to it.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use romaine_proto::{
     Newcomer, NodeAddress, Openings, Trigger,
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::circuit::Circuit;
 use crate::clock;
@@ -27,6 +27,9 @@ use crate::metrics::Metrics;
 use crate::socket::{Dialled, Socket, dial};
 use crate::supervisor;
 
+/// Dedicated connections that are dialled at the same time: half of the accept queue that servers are set to (511).
+pub(crate) const DIALS: usize = 256;
+
 /// What a server is to its client.
 #[derive(Debug)]
 pub(crate) enum Part {
@@ -40,14 +43,13 @@ pub(crate) enum Part {
 
 /// What a server is expected to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Role {
     /// Whatever it is.
-    Any = 0,
+    Any,
     /// The handshake fails where it is none.
-    Primary = 1,
+    Primary,
     /// It is read from.
-    Replica = 2,
+    Replica,
 }
 
 #[derive(Debug)]
@@ -62,8 +64,8 @@ pub(crate) struct Server {
     pub(crate) address: NodeAddress,
     /// Where its name led last.
     reached: Mutex<Option<Arc<str>>>,
-    /// [`Role`] as a number.
-    role: AtomicU8,
+    /// For as long as there is it: whose role changes is a server anew.
+    role: Role,
     /// It said once that it is a primary: READONLY then means that it was demoted.
     was_primary: AtomicBool,
     /// It was demoted, and its name leads to no primary yet.
@@ -92,6 +94,9 @@ pub(crate) struct Server {
     openings: Mutex<Openings>,
     /// Told when one of its connections has become usable.
     usable: Notify,
+    /// Held while a dedicated connection is dialled: thousands of blocked ones that lose their server together must not
+    /// fill its accept queue together. The shared connections do not wait behind them, nor does anybody at another server.
+    pub(crate) dials: Semaphore,
     /// Who may yet have a ghost to fence here.
     courses: AtomicUsize,
     /// The circuits of dedicated connections, so that closing the client ends them.
@@ -142,7 +147,7 @@ impl Server {
                 Address::Unix(path) => NodeAddress::new(path.display().to_string(), 0),
             },
             reached: Mutex::default(),
-            role: AtomicU8::new(role as u8),
+            role,
             was_primary: AtomicBool::new(false),
             is_misled: AtomicBool::new(false),
             latency: AtomicU64::new(0),
@@ -161,6 +166,7 @@ impl Server {
             leaving: Notify::new(),
             openings: Mutex::default(),
             usable: Notify::new(),
+            dials: Semaphore::new(DIALS),
             courses: AtomicUsize::new(0),
             dedicated: Mutex::default(),
             liveness,
@@ -176,17 +182,12 @@ impl Server {
     }
 
     fn is_expected_to_be(&self, role: Role) -> bool {
-        self.role.load(Ordering::Relaxed) == role as u8
+        self.role == role
     }
 
     /// Whether its connections insist on a primary.
     pub(crate) fn verifies_role(&self) -> bool {
         self.is_expected_to_be(Role::Primary)
-    }
-
-    /// What it is from now on.
-    pub(crate) fn set_role(&self, role: Role) {
-        self.role.store(role as u8, Ordering::Relaxed);
     }
 
     /// A slot is on its way to it, as ASK says, or no more, as a view says that has it.
@@ -210,7 +211,12 @@ impl Server {
         // Who blocks there has made the one, who asks there has made the other.
         let circuits = [&*self.control, &self.commands];
         let is_well = |circuit: &&Arc<Circuit>| circuit.is_ready() && !circuit.lock().connection.is_suspect();
-        newcomer.outlives_view(clock::now(), self.courses.load(Ordering::Acquire), circuits.iter().any(is_well))
+        let is_well = circuits.iter().any(is_well);
+        let asking = {
+            let state = self.commands.lock();
+            state.connection.in_flight() + state.connection.queued()
+        };
+        newcomer.outlives_view(clock::now(), self.courses.load(Ordering::Acquire) + asking, is_well)
     }
 
     /// It said what it is.

@@ -1,16 +1,23 @@
 //! One server's connections, with a real one at the other end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
+use romaine_commands::{Command as _, cmd};
 use romaine_faultlab::eventually;
 use romaine_proto::{Lane as WireLane, Liveness};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use crate::cells::Ended;
+use crate::circuit::{Issue, Patience};
 use crate::common::Common;
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::dedicated::Dedicated;
 use crate::events::Lane;
-use crate::server::{Part, Role, Server};
+use crate::server::{DIALS, Part, Role, Server};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -39,6 +46,52 @@ async fn a_server_that_was_left_keeps_no_idle_connection_before_or_after() {
     server.keep(after);
     assert!(server.pool.take().is_none());
     eventually(PATIENCE, "no connection", async || at_server().await == 0).await.unwrap();
+}
+
+/// A listener whose queue is full: whoever connects waits for ever.
+async fn black_hole() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await {
+        queued.push(stream.unwrap());
+    }
+    (address, listener, queued)
+}
+
+// A primary that is off the network has many consumers that dial it again.
+#[tokio::test]
+async fn those_who_dial_a_dead_server_keep_nobody_from_another_or_from_asking_for_the_topology() {
+    let real = romaine_faultlab::Server::start().await.unwrap();
+    let (dead, _listener, _queued) = black_hole().await;
+    let dialled = Arc::new(AtomicUsize::new(0));
+    let (count, port) = (dialled.clone(), real.port());
+    let map = move |host: &str, _port| {
+        let leads_nowhere = host == "primary.invalid" && count.fetch_add(1, Ordering::SeqCst) < DIALS;
+        Some(("127.0.0.1".to_owned(), if leads_nowhere { dead.port() } else { port }))
+    };
+    let config = Config::new("primary.invalid", 6379).connect_timeout(PATIENCE * 2).address_map_with(map);
+    let common = Arc::new(Common::new(config, tokio::runtime::Handle::current()));
+    let server = Server::new(common.clone(), common.config.clone(), Part::Only, Role::Any);
+    let mut config = (*common.config).clone();
+    config.address = Address::Tcp { host: "other.invalid".into(), port: 6379 };
+    let other = Server::new(common.clone(), Arc::new(config), Part::Only, Role::Any);
+    let open = |server, lane| tokio::time::timeout(PATIENCE, Dedicated::open(server, lane, WireLane::Requests));
+    let stuck = futures_util::future::join_all((0..DIALS).map(|_| open(&server, Lane::Blocking)));
+    let others = async {
+        let all = async || dialled.load(Ordering::SeqCst) == DIALS;
+        eventually(PATIENCE, "all to dial", all).await.unwrap();
+        assert!(futures_util::poll!(std::pin::pin!(open(&server, Lane::Blocking))).is_pending(), "one more waits");
+        assert_eq!(dialled.load(Ordering::SeqCst), DIALS);
+        open(&server, Lane::Topology).await.unwrap().unwrap();
+        open(&other, Lane::Blocking).await.unwrap().unwrap();
+    };
+    tokio::select! {
+        _ = stuck => panic!("they lead nowhere"),
+        () = others => {}
+    }
 }
 
 /// So much later, with nothing done in between.
@@ -87,4 +140,34 @@ async fn a_node_without_slots_is_stayed_with_while_it_is_well_and_given_up_when_
         server.retire();
         server.end();
     }
+}
+
+// Its reply would be lost with the connection, and both nodes are well.
+#[tokio::test]
+async fn a_node_without_slots_is_stayed_with_while_a_call_waits_for_its_reply() {
+    let real = romaine_faultlab::Server::start().await.unwrap();
+    let config = Config::new("127.0.0.1", real.port()).liveness(Liveness::off());
+    let common = Arc::new(Common::new(config, tokio::runtime::Handle::current()));
+    let server = Server::new(common.clone(), common.config.clone(), Part::Only, Role::Any);
+    server.start_commands();
+    eventually(PATIENCE, "the connection", async || server.commands.is_ready()).await.unwrap();
+    server.set_importing(true);
+    assert!(!server.outlives_views(), "nobody waits there");
+    // One that is answered when the test wants it.
+    let request = cmd::<()>("BRPOP").arg("q").arg(0).into_request();
+    let issue = Issue { patience: Patience::For(None), replies: 1, batch: false, blocking: true };
+    let ticketed = server.commands.issue(&request, issue, Waker::noop()).unwrap();
+    assert!(server.outlives_views());
+    eventually(PATIENCE, "it at the server", async || {
+        server.outlives_views()
+            && real.command(&["INFO", "clients"]).await.unwrap().text().contains("blocked_clients:1")
+    })
+    .await
+    .unwrap();
+    real.command(&["LPUSH", "q", "element"]).await.unwrap();
+    let ended = server.commands.outcome(ticketed).await;
+    assert!(matches!(ended, Ended::Reply(_)));
+    assert!(!server.outlives_views());
+    server.retire();
+    server.end();
 }

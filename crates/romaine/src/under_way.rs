@@ -128,18 +128,6 @@ impl<'a> UnderWay<'a> {
         Ok(())
     }
 
-    /// It is to be left when `gone` ends, too.
-    pub(crate) fn leaves_after(&mut self, gone: impl Future<Output = ()> + Send + 'static) {
-        if let Some(left) = self.leaving.take() {
-            self.leaving = Some(Box::pin(async move {
-                tokio::select! {
-                    () = left => {}
-                    () = gone => {}
-                }
-            }));
-        }
-    }
-
     /// Who we are to the server, as soon as the handshake has told.
     pub(crate) fn identify(&mut self) {
         let Some(dedicated) = &self.dedicated else { return };
@@ -234,6 +222,10 @@ impl Drop for UnderWay<'_> {
         self.identify();
         let (Some(dedicated), Some(ticketed)) = (self.dedicated.take(), self.ticketed.take()) else { return };
         if self.server.common.is_closed() {
+            // Nobody can be asked any more.
+            if self.takes && self.was_ready {
+                self.server.tell(Event::ElementMayBeLost { command: self.command });
+            }
             return;
         }
         let (ghost, was_sent) = (self.ghost.clone(), self.was_ready);
@@ -246,6 +238,11 @@ impl Drop for UnderWay<'_> {
             drop(course);
         });
     }
+}
+
+/// Whether a reply has something in it.
+fn has_taken(bytes: &ReplyBytes) -> bool {
+    matches!(Answer::of(bytes), Answer::Other) && refusal(bytes).is_none()
 }
 
 /// How the command ended, also where ASKING went before it.
@@ -283,7 +280,9 @@ async fn cancel(
         // Closing is the best fence there is without permissions: on a living path the server drops the client within
         // 50 ms. What arrives before that is lost, and told.
         let ended = tokio::time::timeout(Duration::from_millis(20), dedicated.circuit.outcome(ticketed)).await;
-        if matches!(ended, Ok(Ended::Reply(_) | Ended::Batch(_))) {
+        if let Ok(Ended::Reply(bytes)) = ended.map(of_command)
+            && has_taken(&bytes)
+        {
             lost();
         }
         return;
@@ -294,7 +293,7 @@ async fn cancel(
     {
         match of_command(ended) {
             Ended::Reply(bytes) => {
-                if matches!(Answer::of(&bytes), Answer::Other) && refusal(&bytes).is_none() {
+                if has_taken(&bytes) {
                     lost();
                 }
                 server.keep(dedicated);
@@ -318,7 +317,13 @@ pub(crate) async fn fence_in_the_end(server: &Arc<Server>, fencing: Fencing, com
     let verdict = match fencing.await {
         Ok(Some(verdict)) => verdict,
         Ok(None) => GhostVerdict::Stranger,
-        Err(_closed) => return,
+        Err(_closed) => {
+            // What the server did in the last moment nobody can tell any more.
+            if takes {
+                server.tell(Event::ElementMayBeLost { command });
+            }
+            return;
+        }
     };
     server.tell(Event::GhostFenced { command, verdict });
     if verdict.may_have_lost() && takes {

@@ -17,6 +17,9 @@ pub(crate) fn connection_state(name: &str) -> String {
     format!("it changes the state of a connection that others share: {instead}")
 }
 
+/// A wait is for one node.
+pub(crate) const BLOCKS: &str = "it would wait at every node: issue it on client.on(node)";
+
 /// A connection of one's own is not probed, and its watchdog is quiet while a command blocks.
 pub(crate) const UNWATCHED: &str = "it would wait for ever on a connection that nobody watches then: give it a time-out, \
     or issue it on the client, which probes it";

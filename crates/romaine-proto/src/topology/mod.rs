@@ -8,6 +8,7 @@
 //! | [`Gathering`] | when enough of them have answered |
 //! | [`reroute`] | what an error reply says about the node that gave it |
 //! | [`Detours`] | how soon a command that may wait for ever follows it |
+//! | [`Opinions`] | how many nodes are asked who does, and how long the last is waited for |
 //! | [`ClusterView`] | who owns a slot, when nodes disagree |
 //! | [`agree`], [`Belief`], [`sentinel_event`] | who is the primary, when Sentinels disagree; what their events mean |
 //! | [`SentinelHello`] | what they tell each other, which the data nodes carry when they cannot be reached |
@@ -19,6 +20,7 @@ mod cluster;
 mod cluster_answer;
 mod detour;
 mod fields;
+mod opinions;
 mod reading;
 mod redirect;
 mod refresh;
@@ -34,6 +36,7 @@ pub use address::{AddressError, NodeAddress};
 pub use cluster::{ClusterView, ShardView};
 pub use cluster_answer::{ClusterAnswer, ClusterNode};
 pub use detour::{Detours, Lead, Newcomer, REDIRECTS_AT_ONCE, is_barred};
+pub use opinions::Opinions;
 pub use reading::{Candidate, ReadFrom};
 pub use redirect::{Redirect, Reroute, redirect_of, reroute};
 pub use refresh::{Refresh, RefreshSettings, Trigger};

@@ -27,6 +27,16 @@ impl Fleet {
         }
     }
 
+    /// Nobody serves it: until its deadline, if that `is_over`, or at present. Its cause is why there is nobody.
+    pub(crate) fn unserved(&self, is_over: bool, why: &'static str) -> Error {
+        let kind = if is_over { ErrorKind::Timeout } else { ErrorKind::Unavailable };
+        let error = Error::new(kind, Delivery::NotSent, why);
+        match self.common.health.borrow().last_error.clone() {
+            Some(cause) => error.with_source(cause),
+            None => error,
+        }
+    }
+
     /// The primary for `slot`, as soon as there is one.
     ///
     /// # Errors
@@ -42,7 +52,7 @@ impl Fleet {
                 return Err(Error::without_reply(romaine_proto::FailureKind::Closed, Delivery::NotSent));
             }
             if self.common.config.offline == Offline::Fail || deadline.is_some_and(|deadline| deadline <= now) {
-                return Err(Error::new(ErrorKind::Unavailable, Delivery::NotSent, super::NOBODY));
+                return Err(self.unserved(deadline.is_some_and(|deadline| deadline <= now), super::NOBODY));
             }
             self.changed(deadline.unwrap_or(now + LOST).min(now + LOST)).await;
         }

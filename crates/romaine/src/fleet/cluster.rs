@@ -1,11 +1,10 @@
 //! Asks the nodes of a Cluster who serves which slots.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use romaine_commands::{Command as _, cmd};
-use romaine_proto::{ClusterAnswer, ClusterView, NodeAddress};
+use romaine_proto::{ClusterAnswer, ClusterView, NodeAddress, Opinions};
 
 use super::Fleet;
 use super::ask::{ask, next_of};
@@ -14,12 +13,6 @@ use crate::clock;
 use crate::config_topology::Topology;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::server::{Role, Server};
-
-/// How many nodes' answers are compared: one may be stale, or on the wrong side of a partition.
-const OPINIONS: usize = 3;
-
-/// How long the last of these is waited for when the others have answered.
-const STRAGGLERS: Duration = Duration::from_millis(200);
 
 /// What is believed of the Cluster.
 #[derive(Default)]
@@ -33,17 +26,13 @@ impl Believed {
         let mut candidates = self.candidates(fleet).into_iter();
         let mut answers = Vec::new();
         let mut last_error = None;
-        let mut asked: FuturesUnordered<_> = candidates.by_ref().take(OPINIONS).map(ask_one).collect();
-        let mut until = None;
-        while let Some(answer) = next_of(&mut asked, until).await {
+        let mut asked: FuturesUnordered<_> = candidates.by_ref().take(Opinions::WANTED).map(ask_one).collect();
+        let mut opinions = Opinions::default();
+        while let Some(answer) = next_of(&mut asked, opinions.until()).await {
             match answer {
                 Ok(answer) => {
                     answers.push(answer);
-                    // Two may differ, and then the newest epoch counts. One that hangs must not hold up the others: it
-                    // may be the very one that was replaced.
-                    if answers.len() + 1 >= OPINIONS {
-                        until.get_or_insert_with(|| clock::now() + STRAGGLERS);
-                    }
+                    opinions.answered(clock::now());
                 }
                 Err(error) => {
                     last_error = Some(error);
@@ -88,15 +77,12 @@ impl Believed {
                 connected.push(fleet.new_server(&address, Role::Any));
             }
         }
-        // Those that were tried in vain come last.
-        in_order(&mut connected, |server| (!server.commands.is_ready(), server.commands.lock().last_error.is_some()));
+        // Those that were tried in vain come last. Each is looked at once: connections come and go meanwhile, and a sort
+        // whose order changes while it sorts may panic.
+        connected
+            .sort_by_cached_key(|server| (!server.commands.is_ready(), server.commands.lock().last_error.is_some()));
         connected
     }
-}
-
-/// Each is looked at once: connections come and go meanwhile, and a sort whose order changes while it sorts may panic.
-fn in_order<T, K: Ord>(candidates: &mut [T], look: impl FnMut(&T) -> K) {
-    candidates.sort_by_cached_key(look);
 }
 
 async fn ask_one(server: Arc<Server>) -> Result<ClusterAnswer> {
@@ -108,24 +94,4 @@ async fn ask_one(server: Arc<Server>) -> Result<ClusterAnswer> {
             .with_source(error)
             .with_node(&server.node)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_order_that_changes_while_it_is_made_is_looked_at_once() {
-        let mut random = fastrand::Rng::with_seed(7);
-        for _ in 0..100 {
-            let (mut candidates, mut looks) = ((0..100).collect::<Vec<_>>(), 0);
-            in_order(&mut candidates, |_| {
-                looks += 1;
-                random.u32(..)
-            });
-            assert_eq!(looks, candidates.len());
-            candidates.sort_unstable();
-            assert!(candidates.into_iter().eq(0..100), "nobody is lost");
-        }
-    }
 }

@@ -130,10 +130,17 @@ impl Map {
         map
     }
 
-    /// The map with one server more.
+    /// The map with one primary more, unless it has one at that address. A replica there is none any more.
     pub(crate) fn with_server(&self, server: &Arc<Server>) -> Self {
         let mut map = self.clone();
-        map.servers.entry(server.address.clone()).or_insert_with(|| server.clone());
+        if map.servers.get(&server.address).is_some_and(|known| known.verifies_role()) {
+            return map;
+        }
+        if let Some(replica) = map.servers.insert(server.address.clone(), server.clone()) {
+            for shard in &mut map.shards {
+                shard.replicas.retain(|known| !Arc::ptr_eq(known, &replica));
+            }
+        }
         map
     }
 

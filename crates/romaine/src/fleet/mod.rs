@@ -41,7 +41,7 @@ pub(crate) use self::homes::Homes;
 pub(crate) use self::map::Map;
 use self::map::Shard;
 pub(crate) use self::redirect::{ASKING, Elsewhere, asking, behind_asking};
-pub(crate) use self::scatter::scatter;
+pub(crate) use self::scatter::{each, scatter};
 
 /// See the module.
 #[derive(Debug)]
@@ -249,14 +249,18 @@ impl Fleet {
         self.common.config.dialled(address).ok().flatten().unwrap_or_else(|| address.clone())
     }
 
-    /// The server at `address`, in the map or made now.
+    /// The primary at `address`, in the map or made now: also where the map has a replica there, whose connections never
+    /// asked it whether it is a primary.
     pub(crate) fn server_at(&self, address: &NodeAddress) -> Arc<Server> {
-        let found = self.map.load().servers.get(address).cloned();
-        found.unwrap_or_else(|| {
+        let found = || self.map.load().servers.get(address).filter(|server| server.verifies_role()).cloned();
+        found().unwrap_or_else(|| {
             let server = self.new_server(address, Role::Primary);
-            self.map.rcu(|map| map.with_server(&server));
+            let before = self.map.rcu(|map| map.with_server(&server));
+            if let Some(replica) = before.servers.get(address).filter(|known| !known.verifies_role()) {
+                replica.retire();
+            }
             // Another task may have been first.
-            self.map.load().servers.get(address).cloned().unwrap_or(server)
+            found().unwrap_or(server)
         })
     }
 
@@ -408,10 +412,10 @@ impl Fleet {
         let before = self.map();
         let mut servers = HashMap::new();
         let mut take = |address: &NodeAddress, role| {
-            // A primary that was demoted is one anew: what waits at it is its successor's, and it may take writes yet.
-            let known = before.servers.get(address).filter(|known| role != Role::Replica || !known.verifies_role());
+            // Whose role has changed is one anew. What waits at a primary that was demoted is its successor's, and it may
+            // take writes yet; a replica that was promoted has never said that it is a primary.
+            let known = before.servers.get(address).filter(|known| known.verifies_role() == (role == Role::Primary));
             let server = known.cloned().unwrap_or_else(|| self.new_server(address, role));
-            server.set_role(role);
             server.set_importing(false);
             servers.insert(address.clone(), server.clone());
             server

@@ -9,9 +9,9 @@ use romaine_resp::ServerError;
 use super::Fleet;
 use crate::batch::{Batch, Replies};
 use crate::call::refusal;
-use crate::cells::ReplyBytes;
+use crate::cells::{Ended, ReplyBytes};
 use crate::circuit::Patience;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::server::Server;
 
 /// Where to go on.
@@ -62,16 +62,20 @@ impl Fleet {
 /// Holds for the next command of the connection.
 pub(crate) const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
 
-/// ASKING and the request in one write: ASKING holds for the next command only.
-pub(crate) async fn asking(server: Arc<Server>, request: Box<Request>, patience: Patience) -> Result<ReplyBytes> {
+/// ASKING and the request in one write: ASKING holds for the next command only. How the request ended.
+///
+/// # Errors
+/// When it was not accepted.
+pub(crate) async fn asking(server: Arc<Server>, request: Box<Request>, patience: Patience) -> Result<Ended> {
     server.start_commands();
     let mut batch = Batch::default();
     batch.push_raw(ASKING);
     batch.push(&request);
     let ticketed = batch.issue(&server.commands, patience)?;
-    let replies = batch.collect(&server.commands, ticketed).await;
-    let replies = replies.map_err(|(kind, delivery)| Error::without_reply(kind, delivery))?;
-    Ok(behind_asking(&replies))
+    Ok(match batch.collect(&server.commands, ticketed).await {
+        Ok(replies) => Ended::Reply(behind_asking(&replies)),
+        Err((kind, delivery)) => Ended::Failed(kind, delivery),
+    })
 }
 
 /// The reply to the request behind ASKING; that to ASKING where it says more.

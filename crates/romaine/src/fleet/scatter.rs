@@ -12,6 +12,7 @@ use romaine_proto::{Gathering, NodeAddress, Route, Shortfall, merge, split};
 
 use super::Fleet;
 use super::ask::next_of;
+use super::map::Shard;
 use crate::call::{Place, RawCall, Target, refusal};
 use crate::cells::ReplyBytes;
 use crate::circuit::Patience;
@@ -49,9 +50,27 @@ pub(crate) async fn scatter(
     fleet.primary_in_time(None, deadline).await?;
     let visited = visit(&fleet, matches!(route, Route::AllNodes));
     let mut gathering = Gathering::new(spec);
-    let calls = visited.iter().map(|visited| of_one(&fleet, visited, &request, patience, policy));
+    let calls = visited.iter().map(async |visited| of_one(&fleet, visited, &request, patience, policy).await.1);
     let replies = gather(&mut gathering, calls).await;
     merged(spec, &gathering, None, replies)
+}
+
+/// Asks them all at once; each has a result of its own, with the name of who gave it.
+///
+/// # Errors
+/// When no view came before the deadline.
+pub(crate) async fn each(
+    fleet: &Arc<Fleet>,
+    request: &Request,
+    replicas_too: bool,
+    patience: Patience,
+    policy: RetryPolicy,
+) -> Result<Vec<(Arc<str>, Result<ReplyBytes>)>> {
+    let deadline = fleet.deadline(patience);
+    fleet.primary_in_time(None, deadline).await?;
+    let visited = visit(fleet, replicas_too);
+    let calls = visited.iter().map(|visited| of_one(fleet, visited, request, Patience::Until(deadline), policy));
+    Ok(join_all(calls).await)
 }
 
 /// The replies that are worth waiting for, in the order of those that were asked.
@@ -72,33 +91,44 @@ async fn gather(
     replies.into_iter().map(|(_, reply)| reply).collect()
 }
 
-/// One node's reply; when it was left for another meanwhile, that one's.
+/// One node's reply and its name; when it was left for another meanwhile, that one's.
 async fn of_one(
     fleet: &Arc<Fleet>,
     visited: &Visited,
     request: &Request,
     patience: Patience,
     policy: RetryPolicy,
-) -> Result<ReplyBytes> {
+) -> (Arc<str>, Result<ReplyBytes>) {
     let mut server = visited.server.clone();
     loop {
         let target = Target::of(&server, &server.commands);
         let reply = RawCall::new(Place::At(target), request.clone(), patience).retry(policy).await;
-        let (Err(error), Some(slot)) = (&reply, visited.slot) else { return reply };
+        let (Err(error), Follows::Shard(slot)) = (&reply, visited.follows) else { return (server.node.clone(), reply) };
         let was_left = error.kind() == ErrorKind::Closed && server.is_retired() && !fleet.common.is_closed();
         if !was_left || retry::without_reply(policy, error.delivery(), request.spec()) == Decision::GiveUp {
-            return reply;
+            return (server.node.clone(), reply);
         }
-        server = fleet.primary_in_time(Some(slot), fleet.deadline(patience)).await?;
+        server = match fleet.primary_in_time(slot, fleet.deadline(patience)).await {
+            Ok(server) => server,
+            Err(error) => return (server.node.clone(), Err(error)),
+        };
     }
 }
 
 /// One to be asked. Who is there only for this once is left afterwards, also when the call was dropped.
 struct Visited {
     server: Arc<Server>,
-    /// One of those that it serves: another primary may take its place.
-    slot: Option<u16>,
+    follows: Follows,
     is_guest: bool,
+}
+
+/// Who is asked in its place when it is left.
+#[derive(Debug, Clone, Copy)]
+enum Follows {
+    /// The next primary of its shard, of which this is a slot; `None` where there are no slots.
+    Shard(Option<u16>),
+    /// Nobody: it is this node that is asked.
+    Nobody,
 }
 
 impl Drop for Visited {
@@ -112,11 +142,13 @@ impl Drop for Visited {
 /// Everyone to be asked.
 fn visit(fleet: &Arc<Fleet>, replicas_too: bool) -> Vec<Visited> {
     let map = fleet.map();
-    let primaries = map.one_slot_of_each().filter_map(|slot| {
-        let server = map.shard_of(slot)?.primary.clone();
-        Some(Visited { server, slot: Some(slot), is_guest: false })
-    });
-    let mut servers: Vec<_> = primaries.collect();
+    let visited =
+        |shard: &Shard, slot| Visited { server: shard.primary.clone(), follows: Follows::Shard(slot), is_guest: false };
+    let mut servers: Vec<_> = if fleet.is_cluster() {
+        map.one_slot_of_each().filter_map(|slot| Some(visited(map.shard_of(slot)?, Some(slot)))).collect()
+    } else {
+        map.shards.first().map(|shard| visited(shard, None)).into_iter().collect()
+    };
     if !replicas_too {
         return servers;
     }
@@ -124,7 +156,7 @@ fn visit(fleet: &Arc<Fleet>, replicas_too: bool) -> Vec<Visited> {
         let Ok(address) = node.node.parse::<NodeAddress>() else { continue };
         let (server, is_guest) = fleet.visit(&address);
         server.start_commands();
-        servers.push(Visited { server, slot: None, is_guest });
+        servers.push(Visited { server, follows: Follows::Nobody, is_guest });
     }
     servers
 }

@@ -80,13 +80,14 @@ impl Watch {
         });
     }
 
-    /// A learned Sentinel that turned out to be one of those before it, by another name: it would have two votes.
+    /// A learned Sentinel that turned out to be one of those before it, by another name: it would have two votes. Where a
+    /// dead one was, another may be by now, so only those that are there are compared.
     fn leave_twins(&mut self, fleet: &Fleet) {
         let Topology::Sentinel { sentinels: given, .. } = &fleet.common.config.topology else { return };
         let mut met = HashSet::new();
         let mut sentinels = fleet.sentinels.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         sentinels.retain(|server| {
-            let Some(reached) = server.reached() else { return true };
+            let Some(reached) = server.reached().filter(|_| server.commands.is_ready()) else { return true };
             let stays = met.insert(reached.clone()) || given.contains(&server.address);
             if !stays {
                 tracing::info!(node = %server.node, "a Sentinel that is known by another name");
@@ -98,7 +99,7 @@ impl Watch {
             stays
         });
         // Bounded by what is announced now and can be met.
-        self.twins.retain(|_, reached| met.contains(reached));
+        self.twins.retain(|_, reached| sentinels.iter().any(|server| server.reached().as_ref() == Some(reached)));
     }
 
     /// Who is the primary: by what was overheard, if that is news, or else by asking.
@@ -132,7 +133,7 @@ impl Watch {
     /// Asks all at once; enough agreeing answers end the round, the last of them at the latest.
     async fn ask(&mut self, fleet: &Arc<Fleet>) -> Result<SentinelView> {
         let sentinels = fleet.sentinels.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let known = sentinels.len();
+        let known = different(&sentinels);
         let mut asked: FuturesUnordered<_> =
             sentinels.into_iter().map(|server| ask_one(server, self.name.clone())).collect();
         let mut answers = Vec::new();
@@ -167,7 +168,9 @@ impl Watch {
             let twin = self.twins.get(&address);
             let is_met = |known: &Arc<Server>| {
                 let is_twin = twin.is_some() && known.reached().as_ref() == twin;
-                is_twin || known.has_reached(&to) || fleet.dialled(&known.address) == to
+                // Where a dead one was last, another may be by now.
+                let is_there = known.commands.is_ready() && known.has_reached(&to);
+                is_twin || is_there || fleet.dialled(&known.address) == to
             };
             if !sentinels.iter().any(is_met) {
                 self.add(fleet, &address);
@@ -179,6 +182,12 @@ impl Watch {
             })
         })
     }
+}
+
+/// How many they are: one that is away may be known by its name and by its address.
+fn different(sentinels: &[Arc<Server>]) -> usize {
+    let places = sentinels.iter().map(|server| server.reached().unwrap_or_else(|| server.node.clone()));
+    places.collect::<HashSet<_>>().len()
 }
 
 /// What a round ended with, unless one of them knew better a moment ago.

@@ -334,6 +334,7 @@ async fn a_dropped_pop_that_had_been_served_is_told_although_its_connection_ends
                         "*2\r\n:0\r\n:0\r\n"
                     }
                     b"EXEC" => "*2\r\n:0\r\n:0\r\n",
+                    b"INFO" => "$15\r\nrun_id:scripted\r\n",
                     _ if is_unblock || command[0] == "EVAL" => "+QUEUED\r\n",
                     _ => "+OK\r\n",
                 };

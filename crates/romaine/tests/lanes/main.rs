@@ -7,10 +7,13 @@
 mod backlog;
 mod blocking;
 mod chaos;
+mod closing;
+mod deadlines;
 mod disk_full;
 mod events;
 mod exclusive;
 mod ghosts;
+mod late_replies;
 mod pauses;
 mod pubsub;
 mod reliable;

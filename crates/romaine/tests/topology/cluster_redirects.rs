@@ -1,12 +1,13 @@
 //! What nodes say of other nodes, in every form that real ones are seldom brought to say.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use romaine::commands::*;
-use romaine::{Delivery, ErrorKind, Event, Lane};
-use romaine_faultlab::{Cluster, FaultProxy, Server, eventually, slot_of};
+use romaine::{ConnectionLimits, Delivery, ErrorKind, Event, Lane, Liveness, ReadFrom};
+use romaine_faultlab::{Cluster, FaultProxy, Port, Server, eventually, slot_of};
 
-use crate::cluster_lab::{FakeCluster, NAME, connect_with, key_between, named, other_primary};
+use crate::cluster_lab::{Fake, FakeCluster, NAME, connect_with, key_between, named, other_primary};
 use crate::support::{PATIENCE, config, event, now, within};
 
 fn moved(slot: u16, to: &str) -> Option<String> {
@@ -108,6 +109,100 @@ async fn ask_is_followed_with_asking_in_the_same_write_and_only_once() {
     client.close().await;
 }
 
+/// A Cluster whose first node sends everything of its own to another, this once.
+async fn on_its_way(to: impl Fn(&Fake) -> u16 + Send + Sync + 'static) -> FakeCluster {
+    FakeCluster::start(2, move |fake, me, words| match (words[0].as_str(), me) {
+        ("SET" | "INCR", 0) => Some(format!("-ASK {} 127.0.0.1:{}\r\n", slot_of(&words[1]), to(fake))),
+        ("SET" | "INCR", _) => Some(String::new()),
+        _ => None,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_write_that_is_not_answered_where_its_slot_goes_ends_by_its_deadline() {
+    let lab = on_its_way(|fake| fake.port(1)).await;
+    let client = connect_with(config(&lab.url()).liveness(Liveness::default())).await;
+    let call = client.incr(key_between(0, 8_000)).timeout(Duration::from_millis(200));
+    let error = within(PATIENCE, "the deadline", call).await.unwrap_err();
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Timeout, Delivery::Unknown), "{error:?}");
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_full_where_a_slot_goes_is_told_at_once() {
+    let nobody = Port::claim().unwrap();
+    let port = nobody.number();
+    let lab = on_its_way(move |_| port).await;
+    let limits = ConnectionLimits { queued_requests_max: 1, ..ConnectionLimits::default() };
+    let client = connect_with(config(&lab.url()).limits(limits)).await;
+    let key = key_between(0, 8_000);
+    let mut first = std::pin::pin!(client.set(&*key, "value"));
+    let asked =
+        async |count| eventually(PATIENCE, "ASK", async || lab.received(0, "SET").len() == count).await.unwrap();
+    tokio::select! {
+        answered = &mut first => panic!("by whom? {answered:?}"),
+        () = asked(1) => {}
+    }
+    let mut second = std::pin::pin!(client.set(&*key, "value"));
+    let error = tokio::select! {
+        answered = &mut first => panic!("by whom? {answered:?}"),
+        answered = within(PATIENCE, "the limit", &mut second) => answered.unwrap_err(),
+    };
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Overloaded, Delivery::NotSent), "{error:?}");
+    asked(2).await;
+}
+
+/// A primary of all slots and its replica; from its first write on it says nothing but that the replica has them.
+async fn has_just_promoted_its_replica() -> FakeCluster {
+    FakeCluster::start(2, |fake, me, words| {
+        let (primary, replica) = (fake.port(0), fake.port(1));
+        match (words[0].as_str(), me) {
+            ("CLUSTER", _) if fake.count.load(Ordering::SeqCst) > 0 => Some(String::new()),
+            ("CLUSTER", _) if words[1] == "SLOTS" => {
+                let node = |port: u16, id: u8| format!("*3\r\n$9\r\n127.0.0.1\r\n:{port}\r\n$40\r\n{id:040x}\r\n");
+                Some(format!("*1\r\n*4\r\n:0\r\n:16383\r\n{}{}", node(primary, 0), node(replica, 1)))
+            }
+            ("CLUSTER", _) if words[1] == "NODES" => {
+                let flags = |node| if node == me { "myself," } else { "" };
+                let text = format!(
+                    "{0:040x} 127.0.0.1:{primary}@1{primary} {2}master - 0 0 1 connected 0-16383\n\
+                     {1:040x} 127.0.0.1:{replica}@1{replica} {3}slave {0:040x} 0 0 1 connected\n",
+                    0,
+                    1,
+                    flags(0),
+                    flags(1),
+                );
+                Some(format!("${}\r\n{text}\r\n", text.len()))
+            }
+            ("SET", 0) => {
+                fake.next();
+                moved(slot_of(&words[1]), &format!("127.0.0.1:{replica}"))
+            }
+            _ => None,
+        }
+    })
+    .await
+}
+
+// Its connection for reading has never asked whether it is a primary.
+#[tokio::test]
+async fn a_replica_that_a_redirect_names_says_itself_that_it_is_a_primary_before_it_is_written_to() {
+    let lab = has_just_promoted_its_replica().await;
+    let replica = lab.nodes[1].address().to_string();
+    let client = connect_with(config(&lab.url()).read_from(ReadFrom::Replica)).await;
+    eventually(PATIENCE, "reads at the replica", async || {
+        client.get::<String>("key").await.unwrap().as_deref() == Some("1")
+    })
+    .await
+    .unwrap();
+    let mut events = client.events();
+    within(PATIENCE, "the write", client.set("key", "value")).await.unwrap();
+    let mut told = std::iter::from_fn(|| events.try_next());
+    assert!(told.any(|event| matches!(event, Event::RoleVerified { node } if *node == *replica)));
+    client.close().await;
+}
+
 // Case 82
 #[tokio::test]
 async fn a_redirect_without_end_becomes_the_callers_error() {
@@ -129,14 +224,14 @@ async fn a_redirect_without_end_becomes_the_callers_error() {
 #[tokio::test]
 async fn moved_to_its_own_address_drops_that_connection_once_however_many_were_told() {
     let lab = FakeCluster::start(1, |fake, me, words| {
-        let known = usize::try_from(fake.count.load(std::sync::atomic::Ordering::SeqCst)).unwrap();
+        let known = usize::try_from(fake.count.load(Ordering::SeqCst)).unwrap();
         let stale = words[0] == "INCR" && fake.connection() < known;
         stale.then(|| moved(slot_of(&words[1]), &format!("127.0.0.1:{}", fake.port(me)))).flatten()
     })
     .await;
     let client = connect_with(config(&lab.url())).await;
     let before = lab.nodes[0].connections();
-    lab.fake.count.store(u64::try_from(before).unwrap(), std::sync::atomic::Ordering::SeqCst);
+    lab.fake.count.store(u64::try_from(before).unwrap(), Ordering::SeqCst);
     let calls = (0..20).map(|n| {
         let client = client.clone();
         async move { client.issue(romaine::cmd::<String>("INCR").arg(format!("key:{n}"))).await }
@@ -213,7 +308,7 @@ async fn what_cannot_be_served_yet_is_waited_for_within_the_deadline() {
         let client = connect_with(config(&lab.url())).await;
         let reply = client.issue(romaine::cmd::<String>("INCR").arg("key"));
         assert_eq!(within(PATIENCE, refusal, reply).await.unwrap(), "OK");
-        lab.fake.count.store(0, std::sync::atomic::Ordering::SeqCst);
+        lab.fake.count.store(0, Ordering::SeqCst);
         let began = now();
         let limit = Duration::from_millis(60);
         let error = client.issue(romaine::cmd::<String>("INCR").arg("key")).timeout(limit).await.unwrap_err();

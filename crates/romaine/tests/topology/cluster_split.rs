@@ -334,11 +334,21 @@ async fn what_goes_to_every_node_waits_for_the_first_view() {
     let lab = Cluster::builder().replicas(0).start().await.unwrap();
     let client = Client::connect(named(&lab.url()).lazy()).await.unwrap();
     assert_eq!(within(PATIENCE, "the sum", client.dbsize()).await.unwrap(), 0);
+    client.set("key", "value").await.unwrap();
+    client.close().await;
+    let client = Client::connect(named(&lab.url()).lazy()).await.unwrap();
+    let keys: Vec<String> = within(PATIENCE, "the keys", client.scan_all(None).try_collect()).await.unwrap();
+    assert_eq!(keys, ["key"]);
     client.close().await;
     let nobody = Port::claim().unwrap();
     let config = named(&format!("redis-cluster://{}", nobody.address())).timeout(Duration::from_millis(300));
     let client = Client::connect(config.lazy()).await.unwrap();
-    let error = within(PATIENCE, "the error", client.flushall()).await.unwrap_err();
-    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Unavailable, Delivery::NotSent), "{error:?}");
+    let flushed = within(PATIENCE, "the error", client.flushall()).await.unwrap_err();
+    let scan = client.scan_all::<String>(None).try_collect::<Vec<String>>();
+    let scanned = within(PATIENCE, "the error", scan).await.unwrap_err();
+    for error in [flushed, scanned] {
+        assert_eq!((error.kind(), error.delivery()), (ErrorKind::Timeout, Delivery::NotSent), "{error:?}");
+        assert!(std::error::Error::source(&error).is_some(), "why nobody is known: {error:?}");
+    }
     client.close().await;
 }

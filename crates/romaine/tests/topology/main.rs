@@ -16,6 +16,7 @@ mod cluster_refresh;
 mod cluster_split;
 mod discover;
 mod discover_name;
+mod nodes;
 mod reads;
 mod reads_routing;
 mod sentinel;

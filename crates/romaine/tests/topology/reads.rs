@@ -8,7 +8,7 @@ use romaine::commands::*;
 use romaine::{Client, ErrorKind, Event, ReadFrom};
 use romaine_faultlab::{Replicated, SentinelSetup, Server, eventually};
 
-use crate::support::{PATIENCE, PROMISE, background, config, event, now, within};
+use crate::support::{PATIENCE, PROMISE, background, config, event, node, now, within};
 
 /// A primary and two replicas that have `key`.
 pub(crate) async fn lab_of_three() -> Replicated {
@@ -236,4 +236,22 @@ async fn a_subscription_at_a_node_that_is_not_asked_for_any_more_ends() {
     let mut subscription = client.on(&replica).unwrap().subscribe(["news"]).await.unwrap();
     let end = within(PATIENCE, "the end", subscription.next()).await;
     assert!(end.is_none(), "{end:?}");
+}
+
+// Its connection for reading has never asked whether it is one.
+#[tokio::test]
+async fn a_replica_that_is_promoted_says_so_itself_before_it_is_written_to() {
+    // By hand: a Sentinel closes the connections of those that it promotes.
+    let lab = lab_of_three().await;
+    let client = client_of(&lab.url(), ReadFrom::Replica).await;
+    all_connected(&client, &lab, true).await;
+    let mut events = client.events();
+    let new = lab.replicas().await.unwrap().remove(0);
+    lab.promote(&new).await.unwrap();
+    event(&mut events, "its own word", |event| match event {
+        Event::RoleVerified { node: verified } if **verified == node(&new) => Some(()),
+        _ => None,
+    })
+    .await;
+    client.set("key", "value").await.unwrap();
 }

@@ -1,10 +1,12 @@
 //! Whom a client believes when Sentinels disagree, are few, or ask for a password.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use romaine::commands::*;
 use romaine::{Client, ErrorKind, Event};
-use romaine_faultlab::{Accept, Direction, FaultProxy, SentinelSetup, Server, TlsFiles, eventually};
+use romaine_faultlab::{Accept, Direction, FaultProxy, Port, SentinelSetup, Server, TlsFiles, eventually};
 
 use crate::sentinel_fake::{FakeSentinel, Says};
 use crate::support::{PATIENCE, PROMISE, config, connect, event, node, now, within};
@@ -154,7 +156,7 @@ async fn one_stale_sentinel_of_three_is_outvoted_at_the_start() {
         client.close().await;
     }
     // One fresh one and one that is dead: the newer epoch counts, not the first answer.
-    let nobody = romaine_faultlab::Port::claim().unwrap();
+    let nobody = Port::claim().unwrap();
     let url = format!("redis-sentinel://{},{},{}/mymaster", stale.address(), nobody.address(), fresh[0].address());
     let client = connect(&url).await;
     assert_eq!(port_of(&client).await, new.port().to_string());
@@ -252,4 +254,35 @@ async fn a_deployment_that_was_installed_anew_behind_the_same_names_is_found() {
         assert_eq!(port_of(&client).await, primary.port().to_string());
     }
     assert!(names.iter().all(|name| name.bytes(Direction::ToClient) > 0));
+}
+
+// Kubernetes: a Sentinel that was started anew has the address that a dead one had.
+#[tokio::test]
+async fn a_sentinel_at_the_address_that_a_dead_one_had_is_not_taken_for_that() {
+    let primary = Server::start().await.unwrap();
+    let says = Says::primary(primary.address(), 1);
+    let started_anew = FakeSentinel::start(says.clone()).await;
+    // The address of the first one and then of the second: who is behind it makes no difference here.
+    let address = FaultProxy::start(started_anew.address()).await.unwrap();
+    let other = FakeSentinel::start(Says { sentinels: vec![address.address()], ..says }).await;
+    let (is_dead, nowhere) = (Arc::new(AtomicBool::new(false)), Port::claim().unwrap());
+    let (dead, ports) = (is_dead.clone(), [address.port(), nowhere.number()]);
+    let map = move |host: &str, _port| {
+        let port = ports[usize::from(dead.load(Ordering::SeqCst))];
+        (host == "sentinel-0.invalid").then(|| ("127.0.0.1".to_owned(), port))
+    };
+    let url = format!("redis-sentinel://sentinel-0.invalid:26379,{}/mymaster", other.address());
+    let config = config(&url).address_map_with(map).refresh_every(Duration::from_millis(100));
+    let client = within(PATIENCE, "the connection", Client::connect(config)).await.unwrap();
+    let listened_to = async || started_anew.listeners() == 1;
+    eventually(PATIENCE, "the first one to be listened to", listened_to).await.unwrap();
+    is_dead.store(true, Ordering::SeqCst);
+    address.cut_all().await.unwrap();
+    eventually(PATIENCE, "the end of that", async || !listened_to().await).await.unwrap();
+    eventually(PATIENCE, "the second one to be listened to", listened_to).await.unwrap();
+    // And it stays, round after round.
+    let (asked, connections) = (other.asked(), started_anew.connections());
+    eventually(PATIENCE, "five rounds", async || other.asked() > asked + 5).await.unwrap();
+    assert_eq!((started_anew.listeners(), started_anew.connections()), (1, connections));
+    client.close().await;
 }
