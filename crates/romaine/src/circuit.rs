@@ -62,7 +62,13 @@ pub(crate) enum Notice {
         duration: Duration,
     },
     Resubscribed(usize),
+    /// It is wanted, and the server ended it: a shard channel whose slot moves, or our own UNSUBSCRIBE was overtaken.
     Revoked {
+        kind: SubscriptionKind,
+        topic: Bytes,
+    },
+    /// It was refused together with others, and is asked for alone.
+    Apart {
         kind: SubscriptionKind,
         topic: Bytes,
     },

@@ -106,6 +106,7 @@ async fn drive(
         | Notice::Gap { .. }
         | Notice::Resubscribed(_)
         | Notice::Revoked { .. }
+        | Notice::Apart { .. }
         | Notice::Refused { .. }
         | Notice::Dropped { .. } => {}
     };

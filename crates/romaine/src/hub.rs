@@ -329,7 +329,7 @@ impl Hub {
         }
         match state.subscriptions.refused(kind, topics, error.clone()) {
             Refused::OneByOne(topics) => {
-                after.notices.extend(topics.into_iter().map(|topic| Notice::Revoked { kind, topic }));
+                after.notices.extend(topics.into_iter().map(|topic| Notice::Apart { kind, topic }));
             }
             Refused::Topic { topic, anew } => {
                 let cause = Error::server_error(error).with_command(kind.subscribe_command());

@@ -199,12 +199,12 @@ fn act(server: &Arc<Server>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: No
             });
         }
         Notice::Revoked { kind, topic } => {
-            server.trigger(Trigger::Redirected);
-            ask_again(server, kind, topic);
             if kind == SubscriptionKind::Shard {
-                look_again(server);
+                server.trigger(Trigger::Revoked);
             }
+            ask_again(server, kind, topic);
         }
+        Notice::Apart { kind, topic } => ask_again(server, kind, topic),
         Notice::Refused { kind, topic, cause } => {
             tracing::warn!(%cause, "the server refuses a subscription; it is asked again");
             server.tell(Event::SubscriptionRefused { topic: topic.clone(), cause });
@@ -218,21 +218,6 @@ fn act(server: &Arc<Server>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: No
             }
         }
     }
-}
-
-/// When it is asked once more who has a slot that was taken from its owner: its new one may be known to nobody else yet.
-const MOVED_AGAIN_AFTER: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(3)];
-
-/// A primary that has lost its last slot follows the new owner by itself, and confirms the channel again, as a replica. It
-/// may be taken out then, and says no more: that the channel is confirmed is no sign that it is at home there.
-fn look_again(server: &Arc<Server>) {
-    let moved = server.clone();
-    server.spawn(async move {
-        for after in MOVED_AGAIN_AFTER {
-            tokio::time::sleep(after).await;
-            moved.trigger(Trigger::Redirected);
-        }
-    });
 }
 
 /// How long after that a shard channel is asked for again where it is.

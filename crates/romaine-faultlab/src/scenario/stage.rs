@@ -181,7 +181,7 @@ impl Stage {
         if until(END, "the client to end", || self.record.has(over)).await.is_err() {
             // Its calls still hang, and so does its end.
             calls_left = self.record.calls().open;
-            self.subject.kill();
+            self.subject.kill().await;
             let text = format!("the client did not end within {} s, and was killed", END.as_secs());
             self.record.add(Seen::now(Observation::Trouble(text)));
         }

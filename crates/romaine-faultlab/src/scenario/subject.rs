@@ -99,7 +99,7 @@ pub struct Subject {
     controls: mpsc::Sender<Control>,
     process: Option<Process>,
     murmurs: Murmurs,
-    _tasks: JoinSet<anyhow::Result<()>>,
+    tasks: JoinSet<anyhow::Result<()>>,
 }
 
 impl Subject {
@@ -140,7 +140,7 @@ impl Subject {
                 Some(Process { pid, _child: child })
             }
         };
-        Ok((Self { controls, process, murmurs, _tasks: tasks }, seen))
+        Ok((Self { controls, process, murmurs, tasks }, seen))
     }
 
     /// Tells the driver something.
@@ -164,8 +164,9 @@ impl Subject {
         self.murmurs.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Ends the driver at once.
-    pub(crate) fn kill(&mut self) {
+    /// Ends the driver at once. Nobody listens any more: that its output ends is not its failure.
+    pub(crate) async fn kill(&mut self) {
+        self.tasks.shutdown().await;
         self.process = None;
     }
 

@@ -47,6 +47,10 @@ pub enum Trigger {
     Start,
     /// MOVED, or ASK.
     Redirected,
+    /// A server took a shard channel from its subscribers: its slot moves. The first view with the slot's new owner is
+    /// no end of it: a primary that has lost its last slot follows the new owner by itself, confirms the channel again
+    /// as its replica, and may be taken out of the cluster then, without another word.
+    Revoked,
     /// A redirect to a node that the view does not name.
     UnknownNode,
     /// A request for a slot without an owner, or with no primary known.
@@ -73,6 +77,7 @@ impl Trigger {
     const fn is_doubt(self) -> bool {
         match self {
             Self::Redirected
+            | Self::Revoked
             | Self::UnknownNode
             | Self::Uncovered
             | Self::Reconnecting { .. }
@@ -84,10 +89,15 @@ impl Trigger {
         }
     }
 
+    /// Whether a view that has changed may change once more.
+    const fn outlives_a_change(self) -> bool {
+        matches!(self, Self::Revoked)
+    }
+
     /// Whether it shows that someone can be asked: a pause after failures is cut short.
     const fn is_hope(self) -> bool {
         match self {
-            Self::Start | Self::WatchRestored | Self::Event | Self::Redirected | Self::ReadOnly => true,
+            Self::Start | Self::WatchRestored | Self::Event | Self::Redirected | Self::Revoked | Self::ReadOnly => true,
             Self::UnknownNode | Self::Uncovered | Self::Reconnecting { .. } | Self::Silent | Self::Failed => false,
         }
     }
@@ -111,6 +121,8 @@ pub struct Refresh {
     trailing: bool,
     /// Until when a confirmation of the view is doubted.
     doubted_until: Option<Instant>,
+    /// Until when a changed view is doubted, too.
+    unsettled_until: Option<Instant>,
     /// The last pause between repetitions.
     pause: Duration,
     failures: u64,
@@ -130,6 +142,7 @@ impl Refresh {
             begun: None,
             trailing: false,
             doubted_until: None,
+            unsettled_until: None,
             pause: Duration::ZERO,
             failures: 0,
             previous: Duration::ZERO,
@@ -149,6 +162,10 @@ impl Refresh {
             }
             self.doubted_until = now.checked_add(self.settings.settle);
         }
+        if why.outlives_a_change() {
+            self.pause = Duration::ZERO;
+            self.unsettled_until = self.doubted_until;
+        }
         if self.in_flight {
             self.trailing = true;
             return;
@@ -159,6 +176,7 @@ impl Refresh {
         let at = match why {
             Trigger::Start => now,
             Trigger::Redirected
+            | Trigger::Revoked
             | Trigger::UnknownNode
             | Trigger::Uncovered
             | Trigger::Reconnecting { .. }
@@ -208,10 +226,10 @@ impl Refresh {
         let again = if self.trailing {
             // What was gained is from before the reason, at least in part.
             Some(self.soon(now))
-        } else if changed {
-            self.doubted_until = None;
-            None
         } else {
+            if changed {
+                self.doubted_until = None;
+            }
             self.repetition(now)
         };
         self.due = match (periodic, again) {
@@ -232,14 +250,18 @@ impl Refresh {
         self.failures
     }
 
-    /// When to look again after the old view was confirmed, if there was reason to doubt it.
+    /// When to look again after a view was gained, if there is reason to doubt it. While it is only unsettled the pauses
+    /// grow without a limit: what follows is noticed after twice the time that it took to come, and few are asked in vain.
     fn repetition(&mut self, now: Instant) -> Option<Instant> {
-        if self.doubted_until.is_none_or(|until| until <= now) {
-            self.doubted_until = None;
-            return None;
-        }
+        self.doubted_until = self.doubted_until.filter(|until| *until > now);
+        self.unsettled_until = self.unsettled_until.filter(|until| *until > now);
+        let longest = match (self.doubted_until, self.unsettled_until) {
+            (Some(_), _) => self.settings.settle_pause,
+            (None, Some(_)) => Duration::MAX,
+            (None, None) => return None,
+        };
         let pause = if self.pause.is_zero() { self.settings.gap } else { self.pause.saturating_mul(2) };
-        self.pause = pause.min(self.settings.settle_pause).max(Duration::from_millis(1));
+        self.pause = pause.min(longest).max(Duration::from_millis(1));
         let pause = self.jittered(self.pause);
         Some(self.earliest(now).max(now.checked_add(pause)?))
     }

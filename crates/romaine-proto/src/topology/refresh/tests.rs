@@ -2,9 +2,10 @@ use super::*;
 
 const GAP: Duration = Duration::from_millis(100);
 
-const ALL: [Trigger; 10] = [
+const ALL: [Trigger; 11] = [
     Trigger::Start,
     Trigger::Redirected,
+    Trigger::Revoked,
     Trigger::UnknownNode,
     Trigger::Uncovered,
     Trigger::Reconnecting { attempts: 2 },
@@ -166,10 +167,11 @@ fn a_view_that_is_confirmed_too_early_is_asked_for_again_with_growing_pauses() {
             assert_eq!(begun.len(), 1, "{why:?}");
             continue;
         }
-        let pauses: Vec<_> = begun.windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
+        let before = begun.iter().take_while(|at| **at <= failed_over).count();
+        let pauses: Vec<_> = begun[..before].windows(2).map(|pair| (pair[1] - pair[0]).as_millis()).collect();
         assert!(pauses[0] <= 130 && pauses[4] >= 750 && pauses.iter().all(|pause| *pause <= 1_250), "{pauses:?}");
-        let seen = begun.last().unwrap();
-        assert!(*seen > failed_over && *seen <= failed_over + Duration::from_millis(1_250), "{why:?}");
+        assert!(begun[before] <= failed_over + Duration::from_millis(1_250), "{why:?}");
+        assert!(why.outlives_a_change() || begun.len() == before + 1, "{why:?}");
     }
 }
 
@@ -191,6 +193,32 @@ fn doubt_ends_with_the_change_and_begins_anew_with_small_pauses() {
     refresh.trigger(now + Duration::from_secs(600), Trigger::Silent);
     let again = run(&mut refresh, now + Duration::from_secs(601), |_| (true, false));
     assert!(again[1] - again[0] <= Duration::from_millis(135), "{:?}", again[1] - again[0]);
+}
+
+#[test]
+fn after_a_channel_was_taken_a_changed_view_is_looked_at_again_with_pauses_that_grow_without_a_limit() {
+    let (mut refresh, now) = rested(16);
+    refresh.trigger(now, Trigger::Revoked);
+    // The slot has its new owner in the first view already; the old one leaves the cluster whenever it likes.
+    let begun = run(&mut refresh, now + Duration::from_secs(30), |n| (true, n == 1));
+    for leaves in [20, 300, 3_000, 12_000].map(Duration::from_millis) {
+        let seen = begun.iter().find(|at| **at - now > leaves).unwrap().duration_since(now);
+        assert!(seen <= leaves * 3 + GAP * 2, "left after {leaves:?}, seen after {seen:?}");
+    }
+    assert!(begun.len() <= 10, "{} in 30 s", begun.len());
+    let later = run(&mut refresh, now + Duration::from_secs(150), |_| (true, false));
+    assert!(later.len() <= 6, "and then it is quiet: {}", later.len());
+}
+
+#[test]
+fn each_channel_that_is_taken_begins_with_small_pauses() {
+    let (mut refresh, now) = rested(17);
+    refresh.trigger(now, Trigger::Revoked);
+    let second = now + Duration::from_secs(10);
+    run(&mut refresh, second, |n| (true, n == 1));
+    refresh.trigger(second, Trigger::Revoked);
+    let begun = run(&mut refresh, second + Duration::from_secs(2), |n| (true, n == 1));
+    assert!(begun.len() >= 4, "{}", begun.len());
 }
 
 #[test]
