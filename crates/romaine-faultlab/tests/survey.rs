@@ -138,6 +138,18 @@ async fn a_driver_that_does_not_end_is_killed_and_its_open_calls_never_returned(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_a_useless_sentinel_keeps_from_its_work_has_not_come_back() {
+    let says = r#"echo '{"at":0,"what":{"trouble":"the client cannot connect: it is a replica"}}'; echo '"finished"'"#;
+    let mut hopeless = scripted("hopeless", says);
+    hopeless.topologies = vec![Topology::Sentinel];
+    let cells: Vec<_> = cells(&[Fault::F13], &[]).into_iter().filter(|cell| cell.variant == "stale").collect();
+    let survey = measure(&plan(vec![hopeless], cells)).await;
+    let Outcome::Measured(measured) = &survey.entries[0].runs[0].outcome else { panic!("{survey:?}") };
+    assert_eq!((measured.grade, measured.working_s), (Grade::Hangs, None));
+    assert!(measured.broken[0].contains("it is a replica"), "{measured:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_failed_is_no_verdict_on_a_server_that_lost_no_connection() {
     let lost = r#"{"disconnected":{"link":"commands","cause":"a call took too long"}}"#;
     // Of a caller that never was connected the server has lost nothing.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -17,8 +17,8 @@ use super::record::Record;
 use super::subject::{CRASHED, Driver, Subject, watch_memory};
 use crate::deadline::{look_again, until, within};
 
-/// How long a client may take to do its first work.
-const START: Duration = Duration::from_secs(20);
+/// How long a client may take to do its first work. Some need a good part of that beside fifteen others.
+const START: Duration = Duration::from_secs(40);
 
 /// How long a driver may take to end: it waits for its open calls, and then ends its client.
 const END: Duration = CALLS_END_WITHIN.saturating_add(Duration::from_secs(20));
@@ -34,6 +34,18 @@ impl std::fmt::Display for NotSupported {
 }
 
 impl std::error::Error for NotSupported {}
+
+/// The client does not come to work, and nothing is wrong but what was wrong from its start on.
+#[derive(Debug)]
+pub(crate) struct NotAtWork(String);
+
+impl std::fmt::Display for NotAtWork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotAtWork {}
 
 /// Who looks on.
 #[derive(Debug, Clone, Default)]
@@ -93,14 +105,16 @@ impl Stage {
         let started = until(start, "the client to connect", || {
             record.has(|what| matches!(what, Observation::Ready | Observation::Trouble(_)))
         });
-        started.await.with_context(|| format!("its last words: {}", subject.murmurs().join("; ")))?;
+        if let Err(error) = started.await {
+            bail!(NotAtWork(format!("its last words: {}: {error:#}", subject.murmurs().join("; "))));
+        }
         if !record.has(|what| *what == Observation::Ready) {
             let mut words = record.troubles(Moment::default(), Moment::MAX);
             if let Some(word) = words.iter().find(|word| word.contains("not supported")) {
                 bail!(NotSupported(word.clone()));
             }
             words.extend(subject.murmurs());
-            bail!("the client did not start: {}", words.join("; "));
+            bail!(NotAtWork(format!("the client did not start: {}", words.join("; "))));
         }
         let outlet = host.outlet(Host::goes_to(&loads), &mut tasks).await?;
         let goods = Goods {
@@ -118,8 +132,13 @@ impl Stage {
         let stage = Self { host, subject, record, producer, loads, log: eyes.log, peak, base, _tasks: tasks };
         if reads && !stage.loads.contains(&Load::Fetch) {
             let began = stage.probe(Moment::default()).await?;
-            stage.all_work(began, START).await.with_context(|| stage.not_working(began))?;
-            stage.callers_work(callers, start).await.with_context(|| stage.not_working(began))?;
+            let works = async {
+                stage.all_work(began, START).await?;
+                stage.callers_work(callers, start).await
+            };
+            if let Err(error) = works.await {
+                bail!(NotAtWork(format!("{}: {error:#}", stage.not_working(began))));
+            }
         }
         Ok(stage)
     }

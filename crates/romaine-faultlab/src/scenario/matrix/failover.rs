@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::cell::Lab;
-use super::report::Outcome;
+use super::report::{Measured, Outcome};
 use super::trial::{Expect, Trial, Verdict};
 use crate::scenario::change::demoted;
 use crate::scenario::host::Host;
-use crate::scenario::stage::Stage;
+use crate::scenario::stage::{NotAtWork, Stage};
 use crate::{Accept, Fault, Port, SentinelSetup, Sentinels};
 
 async fn stage(lab: Lab<'_>, setup: &Arc<Sentinels>, url: String) -> anyhow::Result<Stage> {
@@ -105,15 +105,21 @@ pub(super) async fn with_a_bad_sentinel(lab: Lab<'_>) -> anyhow::Result<Outcome>
         }
         url = setup.url_of(&addresses);
     }
-    let stage = stage(lab, &setup, url).await?;
-    let old = setup.primary().await?;
-    let trial = Trial::begin(stage, lab.settings).await?;
-    setup.failover().await?;
-    setup.wait_for_new_primary(old.address()).await?;
     let note = if is_stale {
         "the first Sentinel in the URL names a replica from before the client's start on"
     } else {
         "nobody listens at the first address in the URL"
     };
+    let stage = match stage(lab, &setup, url).await {
+        // What is wrong is the fault itself.
+        Err(error) if error.is::<NotAtWork>() => {
+            return Ok(Outcome::Measured(Box::new(Measured::never_at_work(format!("{error:#}"), note))));
+        }
+        stage => stage?,
+    };
+    let old = setup.primary().await?;
+    let trial = Trial::begin(stage, lab.settings).await?;
+    setup.failover().await?;
+    setup.wait_for_new_primary(old.address()).await?;
     trial.healed_then(expect().note(note), async move { demoted(&old).await }).await
 }

@@ -147,7 +147,7 @@ fn legend(svg: &mut Svg, y: usize) {
         (None, "not measured"),
     ];
     for (place, (grade, text)) in words.into_iter().enumerate() {
-        let (x, y) = (MARGIN + place % 3 * 250, y + place / 3 * 26);
+        let (x, y) = (MARGIN + place % 3 * 290, y + place / 3 * 26);
         let (fill, _) = look(grade);
         svg.put(&format!(
             "<rect x=\"{x}\" y=\"{y}\" width=\"26\" height=\"16\" rx=\"2\" fill=\"{fill}\" stroke=\"#999999\"/>"

@@ -85,6 +85,8 @@ impl Survey {
         for entry in entries {
             all.add_entry(entry, only_missing);
         }
+        // Whatever was measured first, a reader finds the same order.
+        all.clients.sort_by_key(|who| who.name != "romaine");
         let cells = Selection::default().cells();
         let place = |entry: &Entry| {
             let client = all.clients.iter().position(|who| who.name == entry.client);
@@ -151,5 +153,32 @@ impl Survey {
     #[must_use]
     pub fn date(&self) -> &str {
         self.sittings.last().map_or("", |sitting| &sitting.date)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::matrix::Scale;
+
+    fn of(names: &[&str]) -> Survey {
+        let who =
+            |name: &&str| Who { name: (*name).to_owned(), version: "1".into(), language: "Rust".into(), missing: None };
+        Survey {
+            sittings: Vec::new(),
+            server: "a server".into(),
+            scale: Scale::Brief,
+            configs: vec![Pace::Fast],
+            clients: names.iter().map(who).collect(),
+            entries: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn romaine_comes_first_whoever_was_measured_first() {
+        let onto = Onto { survey: of(&["fred", "jedis"]), only_missing: true };
+        let all = of(&["romaine", "ioredis"]).added_to(onto);
+        let names: Vec<_> = all.clients.iter().map(|who| who.name.as_str()).collect();
+        assert_eq!(names, ["romaine", "fred", "jedis", "ioredis"]);
     }
 }

@@ -170,7 +170,8 @@ fn meaning(grade: Grade) -> &'static str {
             "**LOSES** (something acknowledged is gone, or came or was executed twice, and nobody was told)"
         }
         Grade::Hangs => {
-            "**HANGS** (calls had not returned 70 s after the load's end, or a load did not work again within 25 s of the              fault's end, 60 s at full length)"
+            "**HANGS** (calls had not returned 70 s after the load's end; or a load did not work again within 25 s of the \
+             fault's end, 60 s at full length; or, under F13, it did not begin to work within 40 s)"
         }
         Grade::Crashes => "**CRASHES** (the client's process ended in the middle of its work)",
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{Cell, Scale};
 use super::storm::Storm;
-use crate::scenario::promises::Balance;
+use crate::scenario::promises::{BACK_WITHIN, Balance};
 use crate::scenario::protocol::Pace;
 use crate::scenario::record::Flow;
 use crate::scenario::table::{Table, seconds};
@@ -89,6 +89,29 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// Of a client that the fault kept from its work from the start on.
+    pub(super) fn never_at_work(why: String, note: &str) -> Self {
+        Self {
+            grade: Grade::Hangs,
+            noticed_s: None,
+            working_s: None,
+            working_limit_s: BACK_WITHIN.as_secs_f64(),
+            false_verdicts: 0,
+            elements: Flow::default(),
+            messages: Flow::default(),
+            calls: Balance::default(),
+            acked_lost: 0,
+            repeated: 0,
+            storm: None,
+            ghosts_fenced: 0,
+            peak_memory: None,
+            memory_grown: None,
+            note: note.to_owned(),
+            broken: vec![why],
+            course: Vec::new(),
+        }
+    }
+
     /// A promise that was not kept, seen by the cell itself: it is no better than `grade` for that.
     pub(super) fn breaks(&mut self, grade: Grade, what: String) {
         self.grade = self.grade.max(grade);
