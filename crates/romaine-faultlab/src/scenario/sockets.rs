@@ -5,9 +5,14 @@
 //! anew.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketType, getpeername, sockopt};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use tokio::task::JoinSet;
 
 use super::moment::Moment;
@@ -15,7 +20,7 @@ use super::moment::Moment;
 /// How exactly it is known when.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The state of a TCP connection, as far as it matters here (`include/net/tcp_states.h`).
+/// The state of a TCP connection, as far as it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Nothing is known against it.
@@ -84,33 +89,47 @@ fn group(leader: u32) -> Vec<u32> {
     pids.filter(leads).collect()
 }
 
+/// Each socket is asked itself. The kernel's table of all connections (`/proc/net/tcp`) says the same, but is read through
+/// from its first bucket to its last: a dozen watches took more of the machine than the clients that they watched.
 fn sockets(pids: &[u32]) -> Sockets {
     let mut all = Sockets::new();
     for pid in pids {
-        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        let links = files.filter_map(|file| std::fs::read_link(file.path()).ok());
-        let number =
-            |link: std::path::PathBuf| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
-        let owned: Vec<u64> = links.filter_map(number).collect();
-        for table in ["tcp", "tcp6"] {
-            let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
-            all.extend(text.lines().skip(1).filter_map(row).filter(|(socket, _)| owned.contains(socket)));
+        let Some(id) = i32::try_from(*pid).ok().and_then(Pid::from_raw) else { continue };
+        // It may have ended.
+        let Ok(process) = pidfd_open(id, PidfdFlags::empty()) else { continue };
+        for file in std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
+            let number = file.file_name().to_str().and_then(|name| name.parse().ok());
+            let Some((number, socket)) = number.zip(socket_number(&file.path())) else { continue };
+            // Held for a moment only: what the client closes meanwhile is closed when this is.
+            let Ok(held) = pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) else { continue };
+            if let Some(state) = state_of(&held) {
+                all.insert(socket, state);
+            }
         }
     }
     all
 }
 
-/// `sl local remote state queues timer retransmits uid timeout inode …`
-fn row(line: &str) -> Option<(u64, State)> {
-    let fields: Vec<_> = line.split_ascii_whitespace().collect();
-    let state = match *fields.get(3)? {
-        "01" => State::Established,
-        "02" | "03" => State::Dialled,
-        // A listener is nobody's connection.
-        "0A" => return None,
-        _ => State::Closing,
-    };
-    Some((fields.get(9)?.parse().ok()?, state))
+fn socket_number(file: &Path) -> Option<u64> {
+    let link = std::fs::read_link(file).ok()?;
+    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+/// Nothing, if it is no connection by TCP; a listener is nobody's connection.
+fn state_of(socket: &OwnedFd) -> Option<State> {
+    let is_ip = matches!(sockopt::socket_domain(socket), Ok(AddressFamily::INET | AddressFamily::INET6));
+    let is_tcp = matches!(sockopt::socket_type(socket), Ok(SocketType::STREAM));
+    if !is_ip || !is_tcp || sockopt::socket_acceptconn(socket).unwrap_or(true) {
+        return None;
+    }
+    let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut polled, Some(&Timespec::default())).ok()?;
+    let is_over = polled[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR);
+    Some(match getpeername(socket) {
+        _ if is_over => State::Closing,
+        Ok(_) => State::Established,
+        Err(_) => State::Dialled,
+    })
 }
 
 #[cfg(test)]
@@ -128,6 +147,32 @@ mod tests {
         dialling.insert(3, State::Dialled);
         assert!(has_noticed(&two, &dialling));
         assert!(!has_noticed(&Sockets::new(), &Sockets::new()), "who has none has nothing to notice");
+    }
+
+    #[test]
+    fn a_socket_says_what_it_is() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let (pair, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let state = |socket: &dyn std::os::fd::AsFd| state_of(&socket.as_fd().try_clone_to_owned().unwrap());
+        assert_eq!((state(&listener), state(&pair)), (None, None));
+        assert_eq!((state(&client), state(&server)), (Some(State::Established), Some(State::Established)));
+        drop(server);
+        assert_eq!(state(&client), Some(State::Closing), "the peer's end of stream is there");
+        // One waits to be accepted, and there is no room for another: the kernel drops what would make it.
+        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        full.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
+        full.listen(0).unwrap();
+        let dial = || {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            // It is under way.
+            let _ = socket.connect(&full.local_addr().unwrap());
+            socket
+        };
+        let dialled = [dial(), dial(), dial()];
+        assert_eq!(state(&dialled[2]), Some(State::Dialled));
     }
 
     #[tokio::test]
