@@ -1,9 +1,13 @@
-//! How long an attempt to connect may take.
+//! How long an attempt to connect may take, and which addresses it tries when.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// No attempt gets less: the kernel repeats a lost SYN after one second.
 const LEAST: Duration = Duration::from_secs(1);
+
+/// How long an address is given before the next one is tried beside it (RFC 8305 section 5), and the least before it is
+/// tried a second time.
+pub const STAGGER: Duration = Duration::from_millis(250);
 
 /// An attempt gets this many times what connections usually take to come about.
 const MARGIN: u32 = 20;
@@ -32,6 +36,14 @@ impl Openings {
         usual.saturating_mul(MARGIN).max(LEAST).min(most)
     }
 
+    /// After how long without an answer an address is dialled a second time, beside the first: by then a SYN was lost, and
+    /// the kernel repeats it after a second only, when a server that is back has long been able to answer. `None` as long
+    /// as nothing is known.
+    #[must_use]
+    pub fn again_after(&self) -> Option<Duration> {
+        self.usual.map(|usual| usual.saturating_mul(MARGIN).max(STAGGER))
+    }
+
     /// A connection became usable, so long after its attempt had begun.
     pub fn opened(&mut self, took: Duration) {
         self.failures = 0;
@@ -48,9 +60,128 @@ impl Openings {
     }
 }
 
+/// One attempt to connect: which of a name's addresses are dialled when. Those that do not answer delay the others little,
+/// and a lost SYN is no lost second.
+#[derive(Debug)]
+pub struct Dialling {
+    addresses: usize,
+    /// Dials begun. Those after the first round are second ones.
+    begun: usize,
+    failed: usize,
+    /// When the next one begins.
+    next: Option<Instant>,
+    again_after: Option<Duration>,
+    end: Instant,
+}
+
+impl Dialling {
+    /// An attempt that begins `now`. Each address has `limit` to answer, the last of them, too.
+    #[must_use]
+    pub fn new(now: Instant, addresses: usize, limit: Duration, again_after: Option<Duration>) -> Self {
+        let others = u32::try_from(addresses.saturating_sub(1)).unwrap_or(u32::MAX);
+        let end = now + limit + STAGGER.saturating_mul(others);
+        Self { addresses, begun: 0, failed: 0, next: (addresses > 0).then_some(now), again_after, end }
+    }
+
+    /// The place of an address to dial now, if there is one.
+    pub fn poll(&mut self, now: Instant) -> Option<usize> {
+        if self.next.is_none_or(|next| next > now) {
+            return None;
+        }
+        let place = self.begun % self.addresses;
+        self.begun += 1;
+        let pause = match self.begun {
+            // The end of the first round.
+            begun if begun == self.addresses => self.again_after,
+            begun if begun < self.addresses * 2 => Some(STAGGER),
+            _ => None,
+        };
+        self.next = pause.map(|pause| now + pause);
+        Some(place)
+    }
+
+    /// When to call [`poll`](Self::poll) again, at the latest; at [`end`](Self::end) all is over.
+    #[must_use]
+    pub fn next_timeout(&self) -> Instant {
+        self.next.map_or(self.end, |next| next.min(self.end))
+    }
+
+    /// When what has not answered is given up.
+    #[must_use]
+    pub const fn end(&self) -> Instant {
+        self.end
+    }
+
+    /// A dial was refused: the next address is tried at once, and after them none a second time. Whether any may still
+    /// answer.
+    pub fn failed(&mut self, now: Instant) -> bool {
+        self.failed += 1;
+        self.again_after = None;
+        self.next = (self.begun < self.addresses).then_some(now);
+        self.next.is_some() || self.failed < self.begun
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// When which address is dialled while nobody answers.
+    fn dials(addresses: usize, again_after: Option<Duration>) -> Vec<(usize, u128)> {
+        let start = Instant::now();
+        let mut dialling = Dialling::new(start, addresses, SECOND, again_after);
+        let (mut now, mut dials) = (start, Vec::new());
+        while now < dialling.end() {
+            assert_eq!(dialling.poll(now - Duration::from_nanos(1)), None, "none begins early");
+            dials.extend(dialling.poll(now).map(|place| (place, (now - start).as_millis())));
+            now = dialling.next_timeout();
+        }
+        dials
+    }
+
+    #[test]
+    fn addresses_that_do_not_answer_delay_the_others_little() {
+        assert_eq!(dials(0, None), []);
+        assert_eq!(dials(1, None), [(0, 0)], "nothing is known of the path: no second SYN");
+        assert_eq!(dials(3, None), [(0, 0), (1, 250), (2, 500)]);
+    }
+
+    #[test]
+    fn where_a_connection_takes_no_time_a_lost_syn_is_repeated_once_and_soon() {
+        let mut openings = Openings::default();
+        assert_eq!(openings.again_after(), None);
+        openings.opened(Duration::from_millis(2));
+        assert_eq!(openings.again_after(), Some(STAGGER));
+        assert_eq!(dials(1, openings.again_after()), [(0, 0), (0, 250)]);
+        assert_eq!(dials(2, openings.again_after()), [(0, 0), (1, 250), (0, 500), (1, 750)]);
+        openings.opened(Duration::from_millis(100));
+        assert_eq!(
+            dials(1, openings.again_after()),
+            [(0, 0)],
+            "a path this slow has not lost anything within its limit"
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_an_answer() {
+        let now = Instant::now();
+        let mut dialling = Dialling::new(now, 2, SECOND, Some(STAGGER));
+        assert_eq!(dialling.poll(now), Some(0));
+        assert!(dialling.failed(now), "the other is left");
+        assert_eq!((dialling.poll(now), dialling.poll(now)), (Some(1), None), "at once");
+        assert!(!dialling.failed(now), "nobody is asked again");
+    }
+
+    #[test]
+    fn one_that_is_silent_is_waited_for_when_another_has_refused() {
+        let now = Instant::now();
+        let mut dialling = Dialling::new(now, 2, SECOND, None);
+        assert_eq!((dialling.poll(now), dialling.poll(now + STAGGER)), (Some(0), Some(1)));
+        assert!(dialling.failed(now + STAGGER));
+        assert_eq!(dialling.next_timeout(), now + SECOND + STAGGER);
+    }
 
     const MOST: Duration = Duration::from_secs(5);
 

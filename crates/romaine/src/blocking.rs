@@ -192,7 +192,7 @@ impl Course<'_> {
         match (self.router, why) {
             // Another server may be the right one before the delay is over.
             (Router::Fleet(fleet), _) => fleet.changed(until).await,
-            (Router::One(server), Pause::Unreachable) => server.back(until).await,
+            (Router::One(server), Pause::Unreachable) => server.dialler.back(until).await,
             (Router::One(_), Pause::Refused) => tokio::time::sleep_until(until.into()).await,
         }
         if self.is_over() { Err(too_late(Some(cause))) } else { Ok(()) }

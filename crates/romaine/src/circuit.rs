@@ -118,6 +118,9 @@ pub(crate) struct State {
     /// Whether what was not acknowledged is discarded when we close the socket: it must not arrive later.
     pub(crate) aborting: bool,
     fail_offline: bool,
+    /// Whether an attempt to connect has ended, or would not be waited for anyway. A server of several is dialled when it
+    /// is first needed: that there is no connection yet is no outage.
+    was_tried: bool,
     /// Whether it was told that the queue is full: once per outage, or a flood of calls would be one of events.
     pub(crate) told_full: bool,
 }
@@ -127,6 +130,20 @@ const LAST_REPLIES: Duration = Duration::from_millis(500);
 
 /// See [`Circuit::is_fresh`].
 const FRESH: Duration = Duration::from_millis(100);
+
+/// What becomes of requests while there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WhileDown {
+    /// They fail.
+    pub(crate) fails: bool,
+    /// But wait for the outcome of the first attempt to connect.
+    pub(crate) waits_at_first: bool,
+}
+
+impl WhileDown {
+    /// They wait.
+    pub(crate) const WAIT: Self = Self { fails: false, waits_at_first: false };
+}
 
 /// See the module.
 pub(crate) struct Circuit {
@@ -150,7 +167,7 @@ impl Circuit {
         lane: Lane,
         connection: Connection,
         hub: Option<Arc<Hub>>,
-        fail_offline: bool,
+        offline: WhileDown,
         latencies: bool,
         now: Instant,
     ) -> Self {
@@ -176,7 +193,8 @@ impl Circuit {
                 asked_about: false,
                 orderly_end: false,
                 aborting: false,
-                fail_offline,
+                fail_offline: offline.fails,
+                was_tried: !offline.waits_at_first,
                 told_full: false,
             }),
         }
@@ -221,7 +239,7 @@ impl Circuit {
         if state.draining {
             return Err(Error::without_reply(FailureKind::Closed, Delivery::NotSent));
         }
-        if state.fail_offline && state.connection.link() != Link::Ready {
+        if state.fail_offline && state.was_tried && state.connection.link() != Link::Ready {
             return Err(state.unavailable());
         }
         let now = state.stamp.unwrap_or_else(clock::now);
@@ -488,6 +506,7 @@ impl Circuit {
             let state = &mut *guard;
             state.stamp = None;
             state.last_error = Some(error.clone());
+            state.was_tried = true;
             if !for_good {
                 // Of a connection that is not made anew it stays known: its ghost is fenced by it.
                 state.client_id = None;

@@ -45,7 +45,8 @@ pub enum Offline {
     #[default]
     Wait,
     /// Fail at once with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
-    /// [`Delivery::NotSent`](crate::Delivery::NotSent).
+    /// [`Delivery::NotSent`](crate::Delivery::NotSent). Of several servers one may be dialled with the first call for it;
+    /// such calls wait until it is known whether that leads to a connection.
     Fail,
 }
 
@@ -280,7 +281,9 @@ impl Config {
 
     /// Limit of the TCP connect, per address. Default 2 s: two SYNs; a path that heals is found by the next attempt
     /// rather than by the kernel's third, four seconds later. Once connections to a server have come about in
-    /// milliseconds, most further attempts get one second, this one and the greeting alike ([`Openings`](romaine_proto::Openings)).
+    /// milliseconds, most further attempts get one second, this one and the greeting alike ([`Openings`](romaine_proto::Openings)),
+    /// and an address that has not answered after a quarter of one is dialled a second time beside the first. Of several
+    /// addresses each is given 250 ms before the next is dialled beside it ([`Dialling`](romaine_proto::Dialling)).
     #[must_use]
     pub const fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;

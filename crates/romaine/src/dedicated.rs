@@ -8,13 +8,14 @@ use romaine_commands::Request;
 use romaine_proto::{CloseReason, Connection, Lane as WireLane, Link};
 
 use crate::cells::Ended;
-use crate::circuit::{Circuit, Issue, Notice, Patience, Ticketed};
+use crate::circuit::{Circuit, Issue, Notice, Patience, Ticketed, WhileDown};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::events::{Event, Lane};
 use crate::fleet::ASKING;
 use crate::server::Server;
 use crate::session::{Ending, Session};
+use crate::socket::Dialled;
 use crate::witness;
 
 /// One connection, made once; it is not dialled again. Closed when dropped.
@@ -27,11 +28,10 @@ pub(crate) struct Dedicated {
 impl Dedicated {
     /// Dials and greets. The handshake may still be under way: requests wait for it.
     pub(crate) async fn open(server: &Arc<Server>, lane: Lane, wire: WireLane) -> Result<Self> {
-        let began = clock::now();
         let greeting = server.greeting(lane).await.map_err(|error| error.with_node(&server.node))?;
         // Who serves what is asked at once: behind those that dial a dead primary nobody would learn of the next one.
-        let dialling = if lane == Lane::Topology { None } else { server.dials.acquire().await.ok() };
-        let (socket, node) = Box::pin(server.dial()).await?;
+        let dialling = if lane == Lane::Topology { None } else { server.dialler.place().await };
+        let Dialled { socket, node, began, .. } = Box::pin(server.dialler.dial()).await?;
         drop(dialling);
         let now = clock::now();
         let mut limits = server.config.limits;
@@ -39,8 +39,8 @@ impl Dedicated {
             limits.queued_requests_max = 1;
         }
         let connection = Connection::new(wire, limits, server.liveness.clone(), now);
-        let circuit = Arc::new(Circuit::new(lane, connection, None, false, false, now));
-        circuit.opened(greeting, socket.local_address(), server.handshake_limit());
+        let circuit = Arc::new(Circuit::new(lane, connection, None, WhileDown::WAIT, false, now));
+        circuit.opened(greeting, socket.local_address(), server.dialler.handshake_limit());
         server.register(&circuit)?;
         server.spawn(drive(server.clone(), circuit.clone(), socket, node.clone(), began));
         Ok(Self { circuit, node })
@@ -90,7 +90,7 @@ async fn drive(
                 state.client_id = identity.client_id;
                 state.run_id = identity.run_id.as_deref().map(Arc::from);
             }
-            server.opened(began);
+            server.dialler.opened(began);
             // Those that ask for the topology come and go by the dozen; what they learn is told.
             if lane != Lane::Topology {
                 server.tell(Event::Activated { lane, node: node.clone(), client_id: identity.client_id });

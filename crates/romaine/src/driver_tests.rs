@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::cells::Ended;
-use crate::circuit::{Circuit, Issue, Notice, Patience, Ticketed};
+use crate::circuit::{Circuit, Issue, Notice, Patience, Ticketed, WhileDown};
 use crate::clock;
 use crate::error::Error;
 use crate::events::Lane;
@@ -55,7 +55,7 @@ impl Rig {
     async fn ready(capacity: usize, liveness: Liveness) -> Self {
         let now = clock::now();
         let connection = Connection::new(WireLane::Requests, ConnectionLimits::default(), liveness, now);
-        let circuit = Arc::new(Circuit::new(Lane::Commands, connection, None, false, true, now));
+        let circuit = Arc::new(Circuit::new(Lane::Commands, connection, None, WhileDown::WAIT, true, now));
         let (ours, mut peer) = tokio::io::duplex(capacity);
         let verdicts = Arc::new(Mutex::new(Vec::new()));
         let (driven, seen) = (circuit.clone(), verdicts.clone());

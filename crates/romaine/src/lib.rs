@@ -19,6 +19,7 @@ mod config;
 mod config_topology;
 mod credentials;
 mod dedicated;
+mod dialler;
 #[cfg(test)]
 mod driver_tests;
 mod error;

@@ -225,19 +225,14 @@ impl<'a> Raw<'a> {
         if let Some(unusual) = self.is_unusual() {
             return unusual;
         }
-        // Fixed once: a call that is redirected has no more time than another.
-        let limit = match self.patience {
-            Patience::Default => fleet.common.config.timeout,
-            Patience::For(limit) => limit,
-            Patience::Until(_) => None,
-        };
-        if !matches!(self.patience, Patience::Until(_)) {
-            self.patience = Patience::Until(limit.map(|limit| clock::now() + limit));
+        if matches!(self.patience, Patience::Default) {
+            self.patience = Patience::For(fleet.common.config.timeout);
         }
         let way = self.server.take().map_or_else(|| fleet.way(&self.request), Way::To);
         let server = match way {
             Way::To(server) => server,
             Way::Scattered(route) => {
+                self.fix_deadline();
                 let (fleet, request) = (fleet.clone(), Box::new(self.request.clone()));
                 self.state = State::Elsewhere(Box::pin(scatter(fleet, request, route, self.patience, self.policy)));
                 return None;
@@ -264,9 +259,18 @@ impl<'a> Raw<'a> {
         }
     }
 
+    /// Its time begins, unless it has begun: a call that waits or is redirected has no more of it than another. A circuit
+    /// that takes the call says when it ends, from a clock that it need not read for each.
+    fn fix_deadline(&mut self) {
+        if let Patience::For(limit) = self.patience {
+            self.patience = Patience::Until(limit.map(|limit| clock::now() + limit));
+        }
+    }
+
     /// Nobody serves it at present: waits until that changes, within the call's deadline.
     #[cold]
     fn lose(&mut self, fleet: &Arc<Fleet>, why: &'static str) -> Option<Result<ReplyBytes>> {
+        self.fix_deadline();
         let now = clock::now();
         let is_over = deadline(self.patience).is_some_and(|deadline| deadline <= now);
         if fleet.common.is_closed() {

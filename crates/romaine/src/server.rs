@@ -3,32 +3,29 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use romaine_proto::{
     Candidate, CloseReason, Connection, ConnectionLimits, Greeting, HandshakeError, Lane as WireLane, Link, Liveness,
-    Newcomer, NodeAddress, Openings, Trigger,
+    Newcomer, NodeAddress, Trigger,
 };
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
-use crate::circuit::Circuit;
+use crate::circuit::{Circuit, WhileDown};
 use crate::clock;
 use crate::common::Common;
 use crate::config::{Address, Config, Offline};
 use crate::config_topology::Topology;
 use crate::dedicated::{Dedicated, Pool};
+use crate::dialler::Dialler;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::{Event, Lane};
 use crate::fleet::Fleet;
 use crate::health::Health;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::socket::{Dialled, Socket, dial};
 use crate::supervisor;
-
-/// Dedicated connections that are dialled at the same time: half of the accept queue that servers are set to (511).
-pub(crate) const DIALS: usize = 256;
 
 /// What a server is to its client.
 #[derive(Debug)]
@@ -62,8 +59,6 @@ pub(crate) struct Server {
     pub(crate) liveness: Arc<Liveness>,
     pub(crate) node: Arc<str>,
     pub(crate) address: NodeAddress,
-    /// Where its name led last.
-    reached: Mutex<Option<Arc<str>>>,
     /// For as long as there is it: whose role changes is a server anew.
     role: Role,
     /// It said once that it is a primary: READONLY then means that it was demoted.
@@ -90,13 +85,7 @@ pub(crate) struct Server {
     retired: AtomicBool,
     /// Told when it is left.
     leaving: Notify,
-    /// How long connections to it take to come about.
-    openings: Mutex<Openings>,
-    /// Told when one of its connections has become usable.
-    usable: Notify,
-    /// Held while a dedicated connection is dialled: thousands of blocked ones that lose their server together must not
-    /// fill its accept queue together. The shared connections do not wait behind them, nor does anybody at another server.
-    pub(crate) dials: Semaphore,
+    pub(crate) dialler: Dialler,
     /// Who may yet have a ghost to fence here.
     courses: AtomicUsize,
     /// The circuits of dedicated connections, so that closing the client ends them.
@@ -111,12 +100,12 @@ struct New {
     lane: Lane,
     limits: ConnectionLimits,
     liveness: Arc<Liveness>,
-    fail_offline: bool,
+    offline: WhileDown,
 }
 
 impl New {
     fn circuit(self, hub: Option<Arc<Hub>>) -> Arc<Circuit> {
-        let Self { lane, mut limits, liveness, fail_offline } = self;
+        let Self { lane, mut limits, liveness, offline } = self;
         let mut wire = WireLane::Requests;
         let liveness = if lane == Lane::Control { Arc::new(liveness.for_control()) } else { liveness };
         if hub.is_some() {
@@ -128,7 +117,7 @@ impl New {
         }
         let now = clock::now();
         let connection = Connection::new(wire, limits, liveness, now);
-        Arc::new(Circuit::new(lane, connection, hub, fail_offline, lane == Lane::Commands, now))
+        Arc::new(Circuit::new(lane, connection, hub, offline, lane == Lane::Commands, now))
     }
 }
 
@@ -136,23 +125,23 @@ impl Server {
     pub(crate) fn new(common: Arc<Common>, config: Arc<Config>, part: Part, role: Role) -> Arc<Self> {
         let liveness = Arc::new(config.liveness.clone());
         let hub = Arc::new(Hub::new(matches!(part, Part::Member(_)) && role != Role::Any));
-        let fail = config.offline == Offline::Fail;
-        let new = |lane, fail_offline| New { lane, limits: config.limits, liveness: liveness.clone(), fail_offline };
+        let chosen =
+            WhileDown { fails: config.offline == Offline::Fail, waits_at_first: matches!(part, Part::Member(_)) };
+        let new = |lane, offline| New { lane, limits: config.limits, liveness: liveness.clone(), offline };
         let (control, subscriptions, hub_of_all) =
-            (new(Lane::Control, false), new(Lane::Subscriptions, false), hub.clone());
+            (new(Lane::Control, WhileDown::WAIT), new(Lane::Subscriptions, WhileDown::WAIT), hub.clone());
         Arc::new(Self {
             node: config.address.to_string().into(),
             address: match &config.address {
                 Address::Tcp { host, port } => NodeAddress::new(host.as_str(), *port),
                 Address::Unix(path) => NodeAddress::new(path.display().to_string(), 0),
             },
-            reached: Mutex::default(),
             role,
             was_primary: AtomicBool::new(false),
             is_misled: AtomicBool::new(false),
             latency: AtomicU64::new(0),
             zone: OnceLock::new(),
-            commands: new(Lane::Commands, fail).circuit(None),
+            commands: new(Lane::Commands, chosen).circuit(None),
             control: LazyLock::new(Box::new(move || control.circuit(None))),
             subscriptions: LazyLock::new(Box::new(move || subscriptions.circuit(Some(hub_of_all)))),
             hub,
@@ -164,9 +153,7 @@ impl Server {
             newcomer: Mutex::default(),
             retired: AtomicBool::new(false),
             leaving: Notify::new(),
-            openings: Mutex::default(),
-            usable: Notify::new(),
-            dials: Semaphore::new(DIALS),
+            dialler: Dialler::new(config.clone()),
             courses: AtomicUsize::new(0),
             dedicated: Mutex::default(),
             liveness,
@@ -294,42 +281,9 @@ impl Server {
         }
     }
 
-    fn openings(&self) -> MutexGuard<'_, Openings> {
-        self.openings.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How long a greeting may take.
-    pub(crate) fn handshake_limit(&self) -> Duration {
-        self.openings().limit(self.config.handshake_timeout)
-    }
-
-    /// A connection became usable whose attempt had begun then: whoever waits to dial again need not wait any longer.
-    pub(crate) fn opened(&self, began: Instant) {
-        self.openings().opened(clock::now().saturating_duration_since(began));
-        self.usable.notify_waiters();
-    }
-
-    /// An attempt to connect came to nothing.
-    pub(crate) fn not_opened(&self) {
-        self.openings().failed();
-    }
-
-    /// Waits until `until`, or until another connection shows that the server is back.
-    pub(crate) async fn back(&self, until: Instant) {
-        let _back_or_not = tokio::time::timeout_at(until.into(), self.usable.notified()).await;
-    }
-
-    /// Opens a socket to it; also what it is called there.
-    pub(crate) async fn dial(&self) -> Result<(Socket, Arc<str>)> {
-        let limit = self.openings().limit(self.config.connect_timeout);
-        let Dialled { socket, node, reached } = dial(&self.config, limit).await?;
-        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(reached);
-        Ok((socket, node))
-    }
-
     /// Where its name led last.
     pub(crate) fn reached(&self) -> Option<Arc<str>> {
-        self.reached.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.dialler.reached()
     }
 
     /// Whether its name led to `address` last.

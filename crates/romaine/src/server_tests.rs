@@ -16,8 +16,9 @@ use crate::circuit::{Issue, Patience};
 use crate::common::Common;
 use crate::config::{Address, Config};
 use crate::dedicated::Dedicated;
+use crate::dialler::{DIALS, Dialler};
 use crate::events::Lane;
-use crate::server::{DIALS, Part, Role, Server};
+use crate::server::{Part, Role, Server};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -92,6 +93,49 @@ async fn those_who_dial_a_dead_server_keep_nobody_from_another_or_from_asking_fo
         _ = stuck => panic!("they lead nowhere"),
         () = others => {}
     }
+}
+
+// RFC 8305: a name with an address that nobody answers at.
+#[tokio::test]
+async fn an_address_that_does_not_answer_keeps_nobody_from_the_next() {
+    let (dead, _listener, _queued) = black_hole().await;
+    let alive = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = Config::new("several.invalid", 6379);
+    let addresses = [dead, alive.local_addr().unwrap()];
+    let connecting = crate::socket::connect_any(&config, &addresses, PATIENCE * 2, None);
+    let (stream, _) = tokio::time::timeout(PATIENCE, connecting).await.unwrap().unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), addresses[1]);
+}
+
+// What was sent to a server that was away is lost; another connection shows that it is back.
+#[tokio::test]
+async fn a_dial_that_hangs_is_begun_anew_when_another_connection_is_usable() {
+    let (dead, _listener, _queued) = black_hole().await;
+    let alive = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let back = alive.local_addr().unwrap();
+    let dialled = Arc::new(AtomicUsize::new(0));
+    let count = dialled.clone();
+    let map = move |_: &str, _| {
+        let to = if count.fetch_add(1, Ordering::SeqCst) == 0 { dead } else { back };
+        Some((to.ip().to_string(), to.port()))
+    };
+    let config = Config::new("back.invalid", 6379).connect_timeout(PATIENCE * 2).address_map_with(map);
+    let dialler = Dialler::new(Arc::new(config));
+    let mut dialling = std::pin::pin!(dialler.dial());
+    let opened = async {
+        // A young one is not disturbed: both are made at the client's start.
+        eventually(PATIENCE, "the dial", async || dialled.load(Ordering::SeqCst) == 1).await.unwrap();
+        dialler.opened(crate::clock::now());
+        tokio::time::sleep(romaine_proto::STAGGER * 2).await;
+        assert_eq!(dialled.load(Ordering::SeqCst), 1);
+        dialler.opened(crate::clock::now());
+        std::future::pending::<()>().await;
+    };
+    let reached = tokio::select! {
+        dialled = tokio::time::timeout(PATIENCE, &mut dialling) => dialled.unwrap().unwrap().reached,
+        () = opened => unreachable!("it waits"),
+    };
+    assert_eq!((&*reached, dialled.load(Ordering::SeqCst)), (&*back.to_string(), 2));
 }
 
 /// So much later, with nothing done in between.

@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use romaine_proto::{Delivery, Liveness, NodeAddress};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use romaine_proto::{Delivery, Dialling, Liveness, NodeAddress};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
+use crate::clock;
 use crate::config::{Address, Config};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -96,19 +99,23 @@ pub(crate) struct Dialled {
     pub(crate) node: Arc<str>,
     /// The address reached.
     pub(crate) reached: Arc<str>,
+    /// When the dial began that led there.
+    pub(crate) began: Instant,
 }
 
 /// Resolves, connects and speaks TLS, each step under its own deadline. What is dialled may be another address than the
 /// one the server is known by; the name that TLS verifies is of the latter.
 ///
 /// The name is resolved on every call; when that fails the attempt fails: an old address is never used in its place.
-pub(crate) async fn dial(config: &Config, limit: Duration) -> Result<Dialled> {
+/// An address has `limit` to answer, and is dialled again beside that after `again_after`, if anything.
+pub(crate) async fn dial(config: &Config, limit: Duration, again_after: Option<Duration>) -> Result<Dialled> {
     match &config.address {
         Address::Unix(path) => {
             let node: Arc<str> = path.display().to_string().into();
+            let began = clock::now();
             let connected = tokio::time::timeout(limit, UnixStream::connect(path)).await;
             match connected {
-                Ok(Ok(stream)) => Ok(Dialled { socket: Socket::Unix(stream), reached: node.clone(), node }),
+                Ok(Ok(stream)) => Ok(Dialled { socket: Socket::Unix(stream), reached: node.clone(), node, began }),
                 Ok(Err(error)) => Err(cannot_connect(error).with_node(&node)),
                 Err(_elapsed) => Err(too_slow("connect to", "connect_timeout").with_node(&node)),
             }
@@ -119,13 +126,13 @@ pub(crate) async fn dial(config: &Config, limit: Duration) -> Result<Dialled> {
             let way = config.dialled(&announced).map_err(|error| error.with_node(&node))?;
             let dialled = way.as_ref().unwrap_or(&announced);
             let connected = match resolve(config, dialled.host(), dialled.port()).await {
-                Ok(addresses) => connect_any(config, &addresses, limit).await,
+                Ok(addresses) => connect_any(config, &addresses, limit, again_after).await,
                 Err(error) => Err(error),
             };
-            let tcp = connected.map_err(|error| on_the_way(error, way.as_ref()).with_node(&node))?;
+            let (tcp, began) = connected.map_err(|error| on_the_way(error, way.as_ref()).with_node(&node))?;
             let reached: Arc<str> = tcp.peer_addr().map_or_else(|_| node.clone(), |peer| peer.to_string().into());
             let socket = secure(config, tcp).await.map_err(|error| error.with_node(&node))?;
-            Ok(Dialled { socket, node: if way.is_some() { node } else { reached.clone() }, reached })
+            Ok(Dialled { socket, node: if way.is_some() { node } else { reached.clone() }, reached, began })
         }
     }
 }
@@ -146,16 +153,39 @@ async fn resolve(config: &Config, host: &str, port: u16) -> Result<Vec<SocketAdd
     }
 }
 
-async fn connect_any(config: &Config, addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream> {
-    let mut last = None;
-    for address in addresses {
-        match tokio::time::timeout(limit, connect(*address, &config.liveness)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => last = Some(cannot_connect(error)),
-            Err(_elapsed) => last = Some(too_slow("connect to", "connect_timeout")),
+/// The first of the addresses that answers, and when its dial began.
+pub(crate) async fn connect_any(
+    config: &Config,
+    addresses: &[SocketAddr],
+    limit: Duration,
+    again_after: Option<Duration>,
+) -> Result<(TcpStream, Instant)> {
+    let mut dialling = Dialling::new(clock::now(), addresses.len(), limit, again_after);
+    let mut dials = FuturesUnordered::new();
+    let mut last = Error::new(ErrorKind::Connect, Delivery::NotSent, "the host name has no address");
+    loop {
+        let now = clock::now();
+        if let Some(address) = dialling.poll(now).and_then(|place| addresses.get(place)) {
+            dials.push(connect(*address, &config.liveness).map(move |connected| (connected, now)));
+        }
+        if dials.is_empty() {
+            return Err(last);
+        }
+        if now >= dialling.end() {
+            return Err(too_slow("connect to", "connect_timeout"));
+        }
+        match tokio::time::timeout_at(dialling.next_timeout().into(), dials.next()).await {
+            Ok(Some((Ok(stream), began))) => return Ok((stream, began)),
+            Ok(Some((Err(error), _))) => {
+                last = cannot_connect(error);
+                if !dialling.failed(clock::now()) {
+                    return Err(last);
+                }
+            }
+            // The next one is due, or all is over.
+            Ok(None) | Err(_) => {}
         }
     }
-    Err(last.unwrap_or_else(|| Error::new(ErrorKind::Connect, Delivery::NotSent, "the host name has no address")))
 }
 
 async fn connect(address: SocketAddr, liveness: &Liveness) -> io::Result<TcpStream> {

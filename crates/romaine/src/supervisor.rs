@@ -17,7 +17,7 @@ use crate::events::{Event, Lane};
 use crate::health::Status;
 use crate::server::Server;
 use crate::session::{Ending, Session};
-use crate::socket::Socket;
+use crate::socket::Dialled;
 use crate::witness;
 
 /// Supervises `circuit` until the client is closed.
@@ -32,7 +32,6 @@ pub(crate) async fn supervise(server: Arc<Server>, circuit: Arc<Circuit>) {
         let span = tracing::info_span!("connection", %lane, node = %server.node, attempt);
         server.tell(Event::ConnectAttempt { lane: told, node: server.node.clone(), attempt, after: delay });
         // Boxed, so that an established connection does not carry the size of its making.
-        let began = clock::now();
         let opening = Box::pin(open(&server, lane).instrument(span.clone()));
         let (error, was_ready) = match tend(&circuit, opening).await {
             None => break,
@@ -40,8 +39,9 @@ pub(crate) async fn supervise(server: Arc<Server>, circuit: Arc<Circuit>) {
                 circuit.closed(0, false, &error);
                 (error, false)
             }
-            Some(Ok((socket, node, greeting))) => {
-                let session = one_session(&server, &circuit, socket, &node, greeting, began).instrument(span);
+            Some(Ok((dialled, greeting))) => {
+                let node = dialled.node.clone();
+                let session = one_session(&server, &circuit, dialled, greeting).instrument(span);
                 let ended = session.await;
                 if let Some(since) = ended.ready_since
                     && !ended.ours
@@ -66,15 +66,16 @@ pub(crate) async fn supervise(server: Arc<Server>, circuit: Arc<Circuit>) {
         }
         // The end of a connection that was usable has been told; it was no failed attempt.
         if !was_ready {
-            server.not_opened();
+            server.dialler.not_opened();
             server.tell(Event::ReconnectFailed { lane: told, attempt, cause: error, next_in: delay });
         }
         server.trigger(Trigger::Reconnecting { attempts: attempt });
         let until = clock::now() + delay;
         // What was usable and ended goes by its delay alone: two connections that a server greets and closes would else
         // call each other back without one.
-        let pause =
-            async { if was_ready { tokio::time::sleep_until(until.into()).await } else { server.back(until).await } };
+        let pause = async {
+            if was_ready { tokio::time::sleep_until(until.into()).await } else { server.dialler.back(until).await }
+        };
         if tend(&circuit, pause).await.is_none() {
             break;
         }
@@ -93,28 +94,22 @@ struct Ended {
     ours: bool,
 }
 
-async fn open(server: &Server, lane: Lane) -> Result<(Socket, Arc<str>, Greeting)> {
+async fn open(server: &Server, lane: Lane) -> Result<(Dialled, Greeting)> {
     let greeting = server.greeting(lane).await.map_err(|error| error.with_node(&server.node))?;
-    let (socket, node) = server.dial().await?;
-    Ok((socket, node, greeting))
+    Ok((server.dialler.dial().await?, greeting))
 }
 
-async fn one_session(
-    server: &Arc<Server>,
-    circuit: &Arc<Circuit>,
-    socket: Socket,
-    node: &Arc<str>,
-    greeting: Greeting,
-    began: Instant,
-) -> Ended {
+async fn one_session(server: &Arc<Server>, circuit: &Arc<Circuit>, dialled: Dialled, greeting: Greeting) -> Ended {
+    let Dialled { socket, node, began, .. } = dialled;
+    let node = &node;
     let lane = circuit.lane;
     server.tell(Event::Connected { lane: server.lane(lane), node: node.clone() });
-    circuit.opened(greeting, socket.local_address(), server.handshake_limit());
+    circuit.opened(greeting, socket.local_address(), server.dialler.handshake_limit());
     let mut ready_since = None;
     let notice = |notice| {
         if matches!(notice, Notice::Ready(_)) {
             ready_since = Some(clock::now());
-            server.opened(began);
+            server.dialler.opened(began);
         }
         act(server, circuit, node, notice);
     };

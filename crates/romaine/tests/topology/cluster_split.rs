@@ -223,6 +223,24 @@ async fn a_node_by_its_name_is_asked_itself_whatever_it_is() {
     client.close().await;
 }
 
+// A node that nobody has needed yet is dialled with the first call for it; to fail at once is for outages.
+#[tokio::test]
+async fn who_fails_without_a_connection_still_waits_for_a_nodes_first_one() {
+    let lab = Cluster::start().await.unwrap();
+    let client = connect_with(named(&lab.url()).offline(romaine::Offline::Fail)).await;
+    let replica = lab.replica_of("key").await.unwrap();
+    let there = client.on(&replica.address().to_string()).unwrap();
+    there.ping().await.unwrap();
+    replica.kill();
+    let refused = async || matches!(there.ping().await, Err(error) if error.kind() == ErrorKind::Unavailable);
+    eventually(PATIENCE, "calls to fail at once", refused).await.unwrap();
+    // Its first connection is no promise, and whoever waits for it is told.
+    let nobody = Port::claim().unwrap();
+    let error = client.on(&nobody.address().to_string()).unwrap().ping().await.unwrap_err();
+    assert_eq!((error.kind(), error.delivery()), (ErrorKind::Unavailable, Delivery::NotSent), "{error:?}");
+    client.close().await;
+}
+
 // A handle of a node is the node's, not the role's.
 #[tokio::test]
 async fn a_node_by_its_name_stays_reachable_when_it_has_lost_its_role() {
