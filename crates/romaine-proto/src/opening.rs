@@ -9,6 +9,9 @@ const LEAST: Duration = Duration::from_secs(1);
 /// tried a second time.
 pub const STAGGER: Duration = Duration::from_millis(250);
 
+/// The longest that an attempt may take: no server is waited for as long.
+const LONG: Duration = Duration::from_secs(24 * 3_600);
+
 /// An attempt gets this many times what connections usually take to come about.
 const MARGIN: u32 = 20;
 
@@ -79,6 +82,8 @@ impl Dialling {
     #[must_use]
     pub fn new(now: Instant, addresses: usize, limit: Duration, again_after: Option<Duration>) -> Self {
         let others = u32::try_from(addresses.saturating_sub(1)).unwrap_or(u32::MAX);
+        // A limit that no clock can tell is none.
+        let limit = limit.min(LONG);
         let end = now + limit + STAGGER.saturating_mul(others);
         Self { addresses, begun: 0, failed: 0, next: (addresses > 0).then_some(now), again_after, end }
     }

@@ -54,7 +54,7 @@ pub(crate) async fn run(
     let _seat = Seat::take(router.common())?;
     let now = clock::now();
     let own = match patience {
-        Patience::For(limit) => limit.map(|limit| now + limit),
+        Patience::For(limit) => limit.map(|limit| clock::later(now, limit)),
         Patience::Until(deadline) => deadline,
         Patience::Default => None,
     };
@@ -187,7 +187,7 @@ impl Course<'_> {
 
     /// Waits before the next connection, no longer than the caller wants to wait at all.
     async fn pause(&self, delay: Duration, why: Pause, cause: &Error) -> Result<()> {
-        let until = clock::now() + delay;
+        let until = clock::after(delay);
         let until = self.limits.deadline.map_or(until, |deadline| deadline.min(until));
         match (self.router, why) {
             // Another server may be the right one before the delay is over.

@@ -244,7 +244,7 @@ impl Circuit {
         }
         let now = state.stamp.unwrap_or_else(clock::now);
         let deadline = match issue.patience {
-            Patience::For(limit) => limit.map(|limit| now + limit),
+            Patience::For(limit) => limit.map(|limit| clock::later(now, limit)),
             // Resolved by the call; a circuit knows no settings.
             Patience::Default => None,
             Patience::Until(deadline) => deadline,
@@ -444,7 +444,7 @@ impl Circuit {
     pub(crate) fn opened(&self, greeting: Greeting, local_address: Option<SocketAddr>, limit: Duration) {
         let now = clock::now();
         let mut state = self.lock();
-        state.connection.opened(now, greeting, now + limit);
+        state.connection.opened(now, greeting, clock::later(now, limit));
         state.local_address = local_address;
         state.last_received = now;
         state.client_id = None;

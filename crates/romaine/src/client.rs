@@ -458,7 +458,7 @@ impl Client {
     /// Dropping the future leaves the client closing; calling it again finishes the work.
     pub async fn close(&self) {
         let common = self.common();
-        let deadline = clock::now() + common.config.close_timeout;
+        let deadline = clock::after(common.config.close_timeout);
         match &self.handle.servers {
             // The client of a node shares the other's connections: they are the other's to close.
             Servers::Node { .. } => return,

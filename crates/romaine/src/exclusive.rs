@@ -106,13 +106,13 @@ pub(crate) async fn watch<T>(
         Place::Fleet(fleet) if fleet.is_cluster() => common_slot(None, watch.clone().into_request().keys())?,
         Place::Fleet(_) | Place::At(_) => None,
     };
-    let deadline = config.timeout.map(|limit| clock::now() + limit);
+    let deadline = config.timeout.map(clock::after);
     let mut reconnect = Reconnect::new(config.backoff.clone(), config.stable_after, fastrand::Rng::new());
     let mut lost: Option<Error> = None;
     loop {
         if let Some(error) = lost.take() {
             let delay = reconnect.failed(clock::now());
-            if place.common().is_closed() || deadline.is_some_and(|deadline| clock::now() + delay >= deadline) {
+            if place.common().is_closed() || deadline.is_some_and(|deadline| clock::after(delay) >= deadline) {
                 return Err(error);
             }
             tokio::time::sleep(delay).await;

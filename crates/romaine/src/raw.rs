@@ -263,7 +263,7 @@ impl<'a> Raw<'a> {
     /// that takes the call says when it ends, from a clock that it need not read for each.
     fn fix_deadline(&mut self) {
         if let Patience::For(limit) = self.patience {
-            self.patience = Patience::Until(limit.map(|limit| clock::now() + limit));
+            self.patience = Patience::Until(limit.map(clock::after));
         }
     }
 
@@ -389,7 +389,7 @@ impl<'a> Raw<'a> {
     fn pause(&mut self, cx: &mut Context<'_>, error: ServerError, delay: Option<Duration>) -> Poll<Result<()>> {
         let delay = delay.unwrap_or_else(|| retry::pause(self.attempt, &mut fastrand::Rng::new()));
         self.attempt = self.attempt.saturating_add(1);
-        let at = clock::now() + delay;
+        let at = clock::after(delay);
         if deadline(self.patience).is_some_and(|deadline| at >= deadline) {
             return self.told(error);
         }

@@ -147,7 +147,7 @@ impl<V: FromValue> ReliablePop<V> {
     /// # Cancel safety
     /// Dropping the future loses nothing: an element that it had under way is handed out by the next call.
     pub async fn next(&mut self, timeout: Duration) -> Result<Option<Element<V>>> {
-        let deadline = (!timeout.is_zero()).then(|| clock::now() + timeout);
+        let deadline = (!timeout.is_zero()).then(|| clock::after(timeout));
         loop {
             if let Some(raw) = self.found.pop_front() {
                 return element(raw).map(Some);

@@ -70,7 +70,7 @@ pub(crate) async fn supervise(server: Arc<Server>, circuit: Arc<Circuit>) {
             server.tell(Event::ReconnectFailed { lane: told, attempt, cause: error, next_in: delay });
         }
         server.trigger(Trigger::Reconnecting { attempts: attempt });
-        let until = clock::now() + delay;
+        let until = clock::after(delay);
         // What was usable and ended goes by its delay alone: two connections that a server greets and closes would else
         // call each other back without one.
         let pause = async {

@@ -120,7 +120,7 @@ impl<'a> UnderWay<'a> {
     pub(crate) fn issue(&mut self, request: &Request) -> Result<()> {
         let Some(dedicated) = &self.dedicated else { return Err(Error::usage("no connection")) };
         self.probing = None;
-        self.server_until = Asked::of(request).and_then(|asked| asked.timeout).map(|timeout| clock::now() + timeout);
+        self.server_until = Asked::of(request).and_then(|asked| asked.timeout).map(clock::after);
         self.ticketed = Some(match self.manner {
             Manner::Owner => dedicated.issue(request, true)?,
             Manner::Asking => dedicated.issue_asking(request, true)?,

@@ -21,8 +21,8 @@ impl Fleet {
     /// The deadline of what begins now.
     pub(crate) fn deadline(&self, patience: Patience) -> Option<Instant> {
         match patience {
-            Patience::Default => self.common.config.timeout.map(|limit| clock::now() + limit),
-            Patience::For(limit) => limit.map(|limit| clock::now() + limit),
+            Patience::Default => self.common.config.timeout.map(clock::after),
+            Patience::For(limit) => limit.map(clock::after),
             Patience::Until(deadline) => deadline,
         }
     }

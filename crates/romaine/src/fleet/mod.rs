@@ -316,7 +316,7 @@ impl Fleet {
         if let Some(shard) = self.map.load().shards.first()
             && event.ends_with(format!(" {} {}", shard.primary.address.host(), shard.primary.address.port()).as_bytes())
         {
-            shard.primary.commands.hold(clock::now() + self.common.config.failover_hold);
+            shard.primary.commands.hold(clock::after(self.common.config.failover_hold));
         }
     }
 

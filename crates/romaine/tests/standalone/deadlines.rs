@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use romaine::commands::*;
-use romaine::{Client, ConnectionLimits, Delivery, ErrorKind, Liveness};
+use romaine::{Backoff, Client, ConnectionLimits, Delivery, ErrorKind, Liveness};
 use romaine_faultlab::{Direction, Fault, FaultProxy, Server, eventually};
 
-use crate::support::{PATIENCE, connect, connections, executions, fast, issued, now, stored, up, within};
+use crate::support::{PATIENCE, connect, connections, disconnected, executions, fast, issued, now, stored, up, within};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -35,6 +35,33 @@ async fn calls_time_out_while_the_server_pauses_and_the_connection_stays_usable(
     assert_eq!(client.incr("counter").no_timeout().await.unwrap(), 2, "the first one was executed after the pause");
     assert_eq!(connections(&client), 1);
     assert_eq!(client.metrics().commands.expired, 2);
+}
+
+// Who wants no limit may say so with the longest of all.
+#[tokio::test]
+async fn a_limit_that_no_clock_can_tell_is_none() {
+    let server = Server::start().await.unwrap();
+    let config = fast(server.address())
+        .resolve_timeout(Duration::MAX)
+        .connect_timeout(Duration::MAX)
+        .handshake_timeout(Duration::MAX)
+        .timeout(Duration::MAX)
+        .close_timeout(Duration::MAX)
+        .backoff(Backoff::Constant { delay: Duration::MAX });
+    let client = connect(config).await;
+    assert_eq!(client.incr("counter").await.unwrap(), 1);
+    assert_eq!(client.incr("counter").timeout(Duration::MAX).await.unwrap(), 2);
+    server.command(&["RPUSH", "list", "element"]).await.unwrap();
+    let popped = client.brpop::<String, String>(["list"], 1.0).timeout(Duration::MAX).await.unwrap();
+    assert!(popped.is_some());
+    let exclusive = client.exclusive().await.unwrap();
+    assert_eq!(exclusive.incr("counter").await.unwrap(), 3);
+    drop(exclusive);
+    // The delay before the next attempt is as long: the client waits, and can be closed.
+    let mut events = client.events();
+    server.command(&["CLIENT", "KILL", "TYPE", "normal"]).await.unwrap();
+    disconnected(&mut events).await;
+    within(PATIENCE, "the end", client.close()).await;
 }
 
 // 37
