@@ -117,14 +117,8 @@ impl Request {
 
     /// The argument at `index`; the name is 0.
     #[must_use]
-    #[inline]
     pub fn arg(&self, index: usize) -> Option<&[u8]> {
-        let body = self.body.as_slice();
-        // The words of the name stand there as they do in the row, and need not be read.
-        match index.checked_sub(usize::from(self.spec.words)).zip(body.get(self.spec.wire.len()..)) {
-            Some((behind, rest)) => bulks(rest).nth(behind),
-            None => bulks(body).nth(index),
-        }
+        self.args().nth(index)
     }
 
     /// All arguments, the words of the name first.

@@ -15,26 +15,7 @@ pub fn slot_of(key: &[u8]) -> u16 {
 #[expect(clippy::cast_possible_truncation, reason = "16383")]
 const SLOT_MASK: u16 = SLOTS as u16 - 1;
 
-#[inline]
 fn hash_tag(key: &[u8]) -> &[u8] {
-    if has_brace(key) { tag_of(key) } else { key }
-}
-
-/// Whether there may be a `{`: most keys have none. Eight bytes a step.
-#[inline]
-fn has_brace(key: &[u8]) -> bool {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGHS: u64 = ONES << 7;
-    let mut steps = key.chunks_exact(8);
-    let is_in = |step: &[u8]| {
-        // A byte that is zero borrows from its highest bit.
-        let zero_if_brace = step.try_into().map_or(0, u64::from_ne_bytes) ^ (ONES * b'{' as u64);
-        zero_if_brace.wrapping_sub(ONES) & !zero_if_brace & HIGHS != 0
-    };
-    steps.by_ref().any(is_in) || steps.remainder().contains(&b'{')
-}
-
-fn tag_of(key: &[u8]) -> &[u8] {
     let Some(open) = key.iter().position(|byte| *byte == b'{') else { return key };
     let rest = &key[open + 1..];
     match rest.iter().position(|byte| *byte == b'}') {
@@ -126,21 +107,6 @@ mod tests {
                 }
             }
             assert_eq!(crc16(&data[..length]), crc, "{length}");
-        }
-    }
-
-    #[test]
-    fn a_brace_is_found_wherever_it_is_and_nothing_else_is_taken_for_one() {
-        for length in 0..40 {
-            for other in [0, b'z', b'|', 0x7f, 0xfb, 0xff] {
-                let mut key = vec![other; length];
-                assert!(!has_brace(&key), "{length} × {other}");
-                for place in 0..length {
-                    key[place] = b'{';
-                    assert!(has_brace(&key), "{length} × {other} at {place}");
-                    key[place] = other;
-                }
-            }
         }
     }
 
