@@ -153,7 +153,7 @@ impl Alarm {
             found.insert(Trouble::OldestWaiting, format!("the oldest job has been waiting for {}", span(age)));
         }
         if thresholds.waiting.is_some_and(|limit| status.waiting >= limit) {
-            found.insert(Trouble::Backlog, format!("{} jobs are waiting", status.waiting));
+            found.insert(Trouble::Backlog, jobs_wait(status.waiting));
         }
         if let Some(limit) = thresholds.consumer_overdue {
             for consumer in &status.consumers {
@@ -204,9 +204,8 @@ impl Alarm {
         let apart = status.rate_limit.filter(|(rate, _)| *rate > 0.0).map(|(rate, _)| 2.0 / rate);
         let apart = apart.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default();
         if self.thresholds.no_progress.is_some_and(|limit| still >= limit.max(apart)) {
-            let (waiting, leased) = (status.waiting, status.leased);
-            let message =
-                format!("{waiting} jobs are waiting, {leased} are leased, and nothing was done for {}", span(still));
+            let (wait, leased) = (jobs_wait(status.waiting), status.leased);
+            let message = format!("{wait}, {leased} leased, and nothing was done for {}", span(still));
             found.insert(Trouble::NoProgress, message);
         }
     }
@@ -250,6 +249,10 @@ impl Alarm {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+fn jobs_wait(waiting: u64) -> String {
+    if waiting == 1 { "1 job is waiting".to_owned() } else { format!("{waiting} jobs are waiting") }
+}
+
 fn span(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
@@ -279,6 +282,7 @@ mod tests {
         let alerts = alarm.seen(&backlog(2_000, 5), at(15));
         assert_eq!(names(&alerts), [("no_progress", false)]);
         assert!(alerts[0].to_string().contains("2000 jobs are waiting"), "{}", alerts[0]);
+        assert_eq!(jobs_wait(1), "1 job is waiting");
         assert!(alarm.seen(&backlog(2_500, 5), at(20)).is_empty());
         assert_eq!(names(&alarm.seen(&backlog(2_500, 6), at(25))), [("no_progress", true)]);
     }
