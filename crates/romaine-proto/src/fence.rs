@@ -146,8 +146,29 @@ impl Inquest {
     }
 }
 
-/// How long a server that was left for another gets to say what became of a ghost.
-pub const FORSAKEN_AFTER: Duration = Duration::from_secs(1);
+/// How long a server that was left for another gets to say what became of a ghost, while its command waits for that.
+const FORSAKEN_AFTER: Duration = Duration::from_secs(1);
+
+/// For how long a command waits for the word of the server that has its ghost: as long as it takes from a member of the
+/// topology, a moment from one that was left. Then it goes on elsewhere, and the inquest without it.
+#[derive(Debug, Default)]
+pub struct Parting {
+    left_since: Option<Instant>,
+}
+
+impl Parting {
+    /// When to look again, whatever happens before; `None` when the server has had its moment.
+    pub fn look_again(&mut self, now: Instant, standing: Standing) -> Option<Instant> {
+        let until = match standing {
+            Standing::Member => {
+                self.left_since = None;
+                now + FORSAKEN_AFTER
+            }
+            Standing::Left | Standing::Closed => *self.left_since.get_or_insert(now) + FORSAKEN_AFTER,
+        };
+        (now < until).then_some(until)
+    }
+}
 
 /// How late a server's own timer is taken to be at most where nothing else ends a ghost.
 const TIMER_LATE: Duration = Duration::from_millis(100);
@@ -241,6 +262,21 @@ mod tests {
     #[test]
     fn nobody_is_asked_over_a_connection_that_is_closed_for_good() {
         assert_eq!(Inquest::default().verdict(Instant::now(), Standing::Closed), Some(GhostVerdict::Gone));
+    }
+
+    #[test]
+    fn a_command_waits_for_the_word_of_a_member_for_ever_and_a_moment_for_that_of_a_server_that_was_left() {
+        let (mut parting, start) = (Parting::default(), Instant::now());
+        let at = |millis| start + Duration::from_millis(millis);
+        for hour in 0..24 {
+            assert!(parting.look_again(at(hour * 3_600_000), Standing::Member) > Some(at(hour * 3_600_000)));
+        }
+        let left = 24 * 3_600_000;
+        assert_eq!(parting.look_again(at(left), Standing::Left), Some(at(left + 1_000)));
+        assert_eq!(parting.look_again(at(left + 999), Standing::Closed), Some(at(left + 1_000)));
+        assert_eq!(parting.look_again(at(left + 1_000), Standing::Left), None);
+        assert!(parting.look_again(at(left + 1_001), Standing::Member).is_some(), "it is back");
+        assert_eq!(parting.look_again(at(left + 5_000), Standing::Left), Some(at(left + 6_000)));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub use connection::{
     Answered, CloseReason, Connection, ConnectionLimits, Delivery, Failure, FailureKind, Lane, Link, Outcomes, Refusal,
     RequestId, RequestOptions,
 };
-pub use fence::{Autopsy, FORSAKEN_AFTER, Ghost, GhostVerdict, Inquest, Standing, autopsy_requests, ends_by_itself};
+pub use fence::{Autopsy, Ghost, GhostVerdict, Inquest, Parting, Standing, autopsy_requests, ends_by_itself};
 pub use handshake::{Greeting, Handshake, HandshakeError, Protocol, ServerIdentity, Step};
 pub use liveness::{Keepalive, Liveness, Verdict, Watchdog};
 pub use opening::{Dialling, Openings, STAGGER};

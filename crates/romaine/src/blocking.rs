@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use romaine_commands::{Flags, Request};
 use romaine_proto::{
-    Action, Detours, FORSAKEN_AFTER, FailureKind, GhostVerdict, Lane as WireLane, Lead, Outcome, ProbeAnswer,
-    Reconnect, Trigger, Wait, WaitLimits, WaitSettings, ends_by_itself, retry,
+    Action, Detours, FailureKind, GhostVerdict, Lane as WireLane, Lead, Outcome, Parting, ProbeAnswer, Reconnect,
+    Trigger, Wait, WaitLimits, WaitSettings, ends_by_itself, retry,
 };
 use romaine_resp::ServerError;
 
@@ -521,10 +521,10 @@ impl Course<'_> {
 /// Ends a little after the server was left for another.
 async fn left_behind(server: &Arc<Server>) {
     let Some(fleet) = server.fleet() else { return std::future::pending().await };
-    while !server.is_retired() {
-        fleet.changed(clock::now() + FORSAKEN_AFTER).await;
+    let mut parting = Parting::default();
+    while let Some(until) = parting.look_again(clock::now(), probe::standing(server)) {
+        fleet.changed(until).await;
     }
-    tokio::time::sleep(FORSAKEN_AFTER).await;
 }
 
 /// One of the connections that blocking commands may use.

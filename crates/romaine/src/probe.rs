@@ -200,6 +200,15 @@ fn is_busy(replies: &batch::Replies) -> bool {
 /// How long one question about a ghost waits for a connection before it is looked at anew whether to ask.
 const ASKED_FOR: Duration = Duration::from_secs(30);
 
+/// What the server is to the client now.
+pub(crate) fn standing(server: &Server) -> Standing {
+    match server.is_retired() {
+        false => Standing::Member,
+        true if server.control.lock().draining => Standing::Closed,
+        true => Standing::Left,
+    }
+}
+
 /// Examines and ends a ghost. `Ok(None)`: not permitted here. Waits for the control connection as long as it takes, or as
 /// long as it makes sense.
 pub(crate) async fn fence(server: &Arc<Server>, ghost: &Ghost) -> Result<Option<GhostVerdict>> {
@@ -211,12 +220,7 @@ pub(crate) async fn fence(server: &Arc<Server>, ghost: &Ghost) -> Result<Option<
         if server.common.is_closed() {
             return Err(Error::without_reply(romaine_proto::FailureKind::Closed, Delivery::Unknown));
         }
-        let standing = match server.is_retired() {
-            false => Standing::Member,
-            true if server.control.lock().draining => Standing::Closed,
-            true => Standing::Left,
-        };
-        if let Some(verdict) = inquest.verdict(clock::now(), standing) {
+        if let Some(verdict) = inquest.verdict(clock::now(), standing(server)) {
             return Ok(Some(verdict));
         }
         // Waits in the control connection's queue until there is one.
