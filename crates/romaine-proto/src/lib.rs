@@ -44,7 +44,7 @@ pub use connection::{
 pub use fence::{Autopsy, Ghost, GhostVerdict, Inquest, Parting, Standing, autopsy_requests, ends_by_itself};
 pub use handshake::{Greeting, Handshake, HandshakeError, Protocol, ServerIdentity, Step};
 pub use liveness::{Keepalive, Liveness, Verdict, Watchdog};
-pub use opening::{Dialling, Openings, STAGGER};
+pub use opening::{Dialling, Openings};
 pub use reconnect::Reconnect;
 pub use subscriptions::{Delivered, Refused, SubscriptionKind, Subscriptions, subscription_request};
 pub use topology::{

@@ -7,7 +7,7 @@ const LEAST: Duration = Duration::from_secs(1);
 
 /// How long an address is given before the next one is tried beside it (RFC 8305 section 5), and the least before it is
 /// tried a second time.
-pub const STAGGER: Duration = Duration::from_millis(250);
+const STAGGER: Duration = Duration::from_millis(250);
 
 /// The longest that an attempt may take: no server is waited for as long.
 const LONG: Duration = Duration::from_secs(24 * 3_600);
@@ -45,6 +45,13 @@ impl Openings {
     #[must_use]
     pub fn again_after(&self) -> Option<Duration> {
         self.usual.map(|usual| usual.saturating_mul(MARGIN).max(STAGGER))
+    }
+
+    /// Whether what was sent at `began`, and is not answered by `now`, is to be sent anew when somebody needs it or
+    /// another connection shows that the server is back. Never as long as nothing is known.
+    #[must_use]
+    pub fn is_lost(&self, began: Instant, now: Instant) -> bool {
+        self.again_after().is_some_and(|after| now.saturating_duration_since(began) >= after)
     }
 
     /// A connection became usable, so long after its attempt had begun.
@@ -159,6 +166,11 @@ mod tests {
         assert_eq!(openings.again_after(), None);
         openings.opened(Duration::from_millis(2));
         assert_eq!(openings.again_after(), Some(STAGGER));
+        let now = Instant::now();
+        assert_eq!(
+            [STAGGER, STAGGER - Duration::from_nanos(1)].map(|ago| openings.is_lost(now, now + ago)),
+            [true, false]
+        );
         assert_eq!(dials(1, openings.again_after()), [(0, 0), (0, 250)]);
         assert_eq!(dials(2, openings.again_after()), [(0, 0), (1, 250), (0, 500), (1, 750)]);
         openings.opened(Duration::from_millis(100));

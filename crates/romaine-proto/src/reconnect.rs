@@ -11,6 +11,12 @@ const STABLE_LEAST: Duration = Duration::from_millis(500);
 /// A connection that was usable for so many times the longest delay before it was worth the wait.
 const STABLE_FACTOR: u32 = 10;
 
+/// Delays of at most this are cut short by a call; longer ones protect somebody, and are kept.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// No delay is cut short within so much of the one before.
+const BETWEEN_CUTS: Duration = Duration::from_secs(1);
+
 /// Counts attempts and says when the next one is due.
 ///
 /// The back-off starts anew only after a connection that was stable: a peer that completes the handshake and closes at
@@ -27,6 +33,8 @@ pub struct Reconnect {
     /// Since the last stable connection.
     longest: Duration,
     ready_since: Option<Instant>,
+    /// When a delay was last cut short.
+    cut: Option<Instant>,
 }
 
 impl Reconnect {
@@ -34,7 +42,7 @@ impl Reconnect {
     #[must_use]
     pub const fn new(backoff: Backoff, stable_after: Duration, random: fastrand::Rng) -> Self {
         let (previous, longest) = (Duration::ZERO, Duration::ZERO);
-        Self { backoff, stable_after, random, attempt: 0, previous, longest, ready_since: None }
+        Self { backoff, stable_after, random, attempt: 0, previous, longest, ready_since: None, cut: None }
     }
 
     /// The number of the attempt that comes next, counted from 1 since the last stable connection.
@@ -62,6 +70,21 @@ impl Reconnect {
         self.previous = delay;
         self.longest = self.longest.max(delay);
         delay
+    }
+
+    /// A call waits that found none waiting before it: whether to dial for it now, though the delay is not over. The
+    /// delays of a client that was idle have grown while nobody missed the connection.
+    ///
+    /// Never the first delay after a connection, which keeps a fleet that lost its server together apart; never one of
+    /// more than a second; and at most one in a second, so that callers who come and go add one dial to the others'.
+    pub fn cut_short(&mut self, now: Instant) -> bool {
+        let is_first = self.attempt < 2;
+        let is_soon = self.cut.is_some_and(|cut| now.saturating_duration_since(cut) < BETWEEN_CUTS);
+        let cuts = !is_first && self.previous <= SHORT && !is_soon;
+        if cuts {
+            self.cut = Some(now);
+        }
+        cuts
     }
 
     /// How long a connection must be usable to count as stable.
@@ -130,6 +153,27 @@ mod tests {
         let delay = reconnect.failed(*now);
         *now += delay;
         delay
+    }
+
+    #[test]
+    fn a_call_that_finds_an_idle_client_dialling_is_dialled_for_at_once() {
+        let (mut reconnect, now) = (machine(), Instant::now());
+        reconnect.ready(now);
+        reconnect.failed(now);
+        assert!(!reconnect.cut_short(now), "the first delay spreads a fleet");
+        reconnect.failed(now);
+        assert!(reconnect.cut_short(now));
+        reconnect.failed(now);
+        assert!(!reconnect.cut_short(now + SECOND - Duration::from_nanos(1)), "one in a second");
+        assert!(reconnect.cut_short(now + SECOND));
+    }
+
+    #[test]
+    fn a_long_delay_is_kept_whoever_calls() {
+        let (mut reconnect, now) = (machine(), Instant::now());
+        let delays: Vec<_> = (0..8).map(|_| reconnect.failed(now)).collect();
+        assert!(delays.last().is_some_and(|last| *last > SECOND), "{delays:?}");
+        assert!(!reconnect.cut_short(now + 60 * SECOND));
     }
 
     // Fault lab, F07: CLIENT KILL once a second.

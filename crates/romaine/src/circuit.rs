@@ -16,6 +16,7 @@ use romaine_proto::{
 
 use crate::cells::{Cells, Ended, Line};
 use crate::clock;
+use crate::dialler::GreetingLimits;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::Lane;
 use crate::hub::{Asking, Hub, ping_token};
@@ -435,16 +436,28 @@ impl Circuit {
         }
     }
 
+    /// A dial begins.
+    pub(crate) fn dialling(&self) {
+        self.lock().connection.dialling();
+    }
+
+    /// Whether a call waits that no dial has been made for. Whoever asks from within [`tend`](Self::tend)'s task is run
+    /// when that changes.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.lock().connection.is_wanted()
+    }
+
     /// Whether requests flow.
     pub(crate) fn is_ready(&self) -> bool {
         self.lock().connection.link() == Link::Ready
     }
 
     /// A socket is open: the handshake starts.
-    pub(crate) fn opened(&self, greeting: Greeting, local_address: Option<SocketAddr>, limit: Duration) {
+    pub(crate) fn opened(&self, greeting: Greeting, local_address: Option<SocketAddr>, limits: GreetingLimits) {
         let now = clock::now();
+        let GreetingLimits { most, hurried } = limits;
         let mut state = self.lock();
-        state.connection.opened(now, greeting, clock::later(now, limit));
+        state.connection.opened(now, greeting, clock::later(now, most), hurried.map(|limit| clock::later(now, limit)));
         state.local_address = local_address;
         state.last_received = now;
         state.client_id = None;

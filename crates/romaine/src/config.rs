@@ -258,6 +258,9 @@ impl Config {
 
     /// The delay between attempts to reconnect. Default full jitter, 50 ms doubling to 1 s: a fleet comes back spread,
     /// and a server that is back is found within two seconds.
+    ///
+    /// A call that comes when no other waits cuts a delay of at most a second short, at most once a second and never the
+    /// first after a connection. Longer delays are kept, whoever calls.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;

@@ -10,6 +10,7 @@ use romaine_proto::{CloseReason, Connection, Lane as WireLane, Link};
 use crate::cells::Ended;
 use crate::circuit::{Circuit, Issue, Notice, Patience, Ticketed, WhileDown};
 use crate::clock;
+use crate::dialler::GreetingLimits;
 use crate::error::{Error, Result};
 use crate::events::{Event, Lane};
 use crate::fleet::ASKING;
@@ -31,7 +32,7 @@ impl Dedicated {
         let greeting = server.greeting(lane).await.map_err(|error| error.with_node(&server.node))?;
         // Who serves what is asked at once: behind those that dial a dead primary nobody would learn of the next one.
         let dialling = if lane == Lane::Topology { None } else { server.dialler.place().await };
-        let Dialled { socket, node, began, .. } = Box::pin(server.dialler.dial()).await?;
+        let Dialled { socket, node, began, .. } = Box::pin(server.dialler.dial(None)).await?;
         drop(dialling);
         let now = clock::now();
         let mut limits = server.config.limits;
@@ -40,7 +41,9 @@ impl Dedicated {
         }
         let connection = Connection::new(wire, limits, server.liveness.clone(), now);
         let circuit = Arc::new(Circuit::new(lane, connection, None, WhileDown::WAIT, false, now));
-        circuit.opened(greeting, socket.local_address(), server.dialler.handshake_limit());
+        // The command that it is for waits from the beginning: nothing is to be hurried.
+        let limits = GreetingLimits { hurried: None, ..server.dialler.greeting_limits() };
+        circuit.opened(greeting, socket.local_address(), limits);
         server.register(&circuit)?;
         server.spawn(drive(server.clone(), circuit.clone(), socket, node.clone(), began));
         Ok(Self { circuit, node })

@@ -2,11 +2,13 @@
 //! to it take to come about, that it is back.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use romaine_proto::{Openings, STAGGER};
+use romaine_proto::Openings;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
+use crate::circuit::Circuit;
 use crate::clock;
 use crate::config::Config;
 use crate::error::Result;
@@ -14,6 +16,14 @@ use crate::socket::{Dialled, dial};
 
 /// Dedicated connections that are dialled at the same time: half of the accept queue that servers are set to (511).
 pub(crate) const DIALS: usize = 256;
+
+/// How long a greeting may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GreetingLimits {
+    pub(crate) most: Duration,
+    /// Once a call waits that found none waiting before it.
+    pub(crate) hurried: Option<Duration>,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -45,8 +55,9 @@ impl Dialler {
     }
 
     /// How long a greeting may take.
-    pub(crate) fn handshake_limit(&self) -> Duration {
-        self.openings().limit(self.config.handshake_timeout)
+    pub(crate) fn greeting_limits(&self) -> GreetingLimits {
+        let openings = self.openings();
+        GreetingLimits { most: openings.limit(self.config.handshake_timeout), hurried: openings.again_after() }
     }
 
     /// A connection became usable whose dial had begun then: whoever waits to dial again need not wait any longer.
@@ -65,14 +76,25 @@ impl Dialler {
         let _back_or_not = tokio::time::timeout_at(until.into(), self.usable.notified()).await;
     }
 
-    /// Waits until another connection has become usable while one is dialled that began `began` and should have been
-    /// answered long since: the server is back, and what was sent to it before is lost.
-    async fn back_without_us(&self, began: Instant) {
-        loop {
-            self.usable.notified().await;
-            if began + STAGGER <= clock::now() {
-                return;
+    /// Ends when a dial that began `began` is to begin anew: it is lost, as far as [`Openings`] can tell, and another
+    /// connection shows that the server is back, or a call of `circuit` waits that came after it.
+    async fn overtaken(&self, began: Instant, circuit: Option<&Circuit>) {
+        let is_lost = || self.openings().is_lost(began, clock::now());
+        let back = async {
+            loop {
+                self.usable.notified().await;
+                if is_lost() {
+                    return;
+                }
             }
+        };
+        let wanted = std::future::poll_fn(|_cx| match circuit {
+            Some(circuit) if circuit.is_wanted() && is_lost() => Poll::Ready(()),
+            _ => Poll::Pending,
+        });
+        tokio::select! {
+            () = back => {}
+            () = wanted => {}
         }
     }
 
@@ -82,16 +104,19 @@ impl Dialler {
         self.places.acquire().await.ok()
     }
 
-    /// Opens a socket. Begins anew when another connection shows that the server is back.
-    pub(crate) async fn dial(&self) -> Result<Dialled> {
+    /// Opens a socket, for `circuit` if it is one that is tended meanwhile. Begins anew when that will be sooner.
+    pub(crate) async fn dial(&self, circuit: Option<&Circuit>) -> Result<Dialled> {
         loop {
+            if let Some(circuit) = circuit {
+                circuit.dialling();
+            }
             let (limit, again_after) = {
                 let openings = self.openings();
                 (openings.limit(self.config.connect_timeout), openings.again_after())
             };
             let dialled = tokio::select! {
                 dialled = dial(&self.config, limit, again_after) => dialled?,
-                () = self.back_without_us(clock::now()) => continue,
+                () = self.overtaken(clock::now(), circuit) => continue,
             };
             *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(dialled.reached.clone());
             return Ok(dialled);

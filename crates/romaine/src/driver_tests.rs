@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::cells::Ended;
 use crate::circuit::{Circuit, Issue, Notice, Patience, Ticketed, WhileDown};
 use crate::clock;
+use crate::dialler::GreetingLimits;
 use crate::error::Error;
 use crate::events::Lane;
 use crate::session::{Ending, Session};
@@ -59,7 +60,7 @@ impl Rig {
         let (ours, mut peer) = tokio::io::duplex(capacity);
         let verdicts = Arc::new(Mutex::new(Vec::new()));
         let (driven, seen) = (circuit.clone(), verdicts.clone());
-        circuit.opened(Greeting::default(), None, Duration::from_secs(5));
+        circuit.opened(Greeting::default(), None, GreetingLimits { most: Duration::from_secs(5), hurried: None });
         let session = tokio::spawn(async move {
             let notice = |notice| {
                 if let Notice::Verdict(verdict) = notice {

@@ -1,14 +1,14 @@
 //! One server's connections, with a real one at the other end.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
 use romaine_commands::{Command as _, cmd};
 use romaine_faultlab::eventually;
-use romaine_proto::{Lane as WireLane, Liveness};
+use romaine_proto::{Backoff, Lane as WireLane, Liveness};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::cells::Ended;
@@ -121,12 +121,12 @@ async fn a_dial_that_hangs_is_begun_anew_when_another_connection_is_usable() {
     };
     let config = Config::new("back.invalid", 6379).connect_timeout(PATIENCE * 2).address_map_with(map);
     let dialler = Dialler::new(Arc::new(config));
-    let mut dialling = std::pin::pin!(dialler.dial());
+    let mut dialling = std::pin::pin!(dialler.dial(None));
     let opened = async {
         // A young one is not disturbed: both are made at the client's start.
         eventually(PATIENCE, "the dial", async || dialled.load(Ordering::SeqCst) == 1).await.unwrap();
         dialler.opened(crate::clock::now());
-        tokio::time::sleep(romaine_proto::STAGGER * 2).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(dialled.load(Ordering::SeqCst), 1);
         dialler.opened(crate::clock::now());
         std::future::pending::<()>().await;
@@ -136,6 +136,35 @@ async fn a_dial_that_hangs_is_begun_anew_when_another_connection_is_usable() {
         () = opened => unreachable!("it waits"),
     };
     assert_eq!((&*reached, dialled.load(Ordering::SeqCst)), (&*back.to_string(), 2));
+}
+
+// Fault lab, F03 and F05 idle: the delays of a client that nobody used had grown when the server came back.
+#[tokio::test(start_paused = true)]
+async fn a_call_of_an_idle_client_is_dialled_for_at_once_and_no_more_than_once_a_second() {
+    let (start, failed) = (crate::clock::now(), Arc::new(Mutex::new(Vec::new())));
+    let told = failed.clone();
+    let backoff = move |_attempt, _previous| {
+        told.lock().unwrap().push((crate::clock::now() - start).as_millis());
+        Duration::from_secs(1)
+    };
+    let config = Config::unix("/nowhere/nobody.sock").backoff(Backoff::Custom(Arc::new(backoff)));
+    let common = Arc::new(Common::new(config, tokio::runtime::Handle::current()));
+    let server = Server::new(common.clone(), common.config.clone(), Part::Only, Role::Any);
+    server.start_commands();
+    let call_at = async |millis| {
+        tokio::time::sleep_until((start + Duration::from_millis(millis)).into()).await;
+        let patience = Patience::For(Some(Duration::from_millis(50)));
+        let issue = Issue { patience, replies: 1, batch: false, blocking: false };
+        server.commands.issue(&cmd::<()>("PING").into_request(), issue, Waker::noop()).unwrap();
+    };
+    // Two attempts; the first delay is kept, the second is not.
+    call_at(500).await;
+    call_at(1_500).await;
+    call_at(2_000).await;
+    call_at(2_700).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    server.end();
+    assert_eq!(*failed.lock().unwrap(), [0, 1_000, 1_500, 2_500, 2_700, 3_700]);
 }
 
 /// So much later, with nothing done in between.

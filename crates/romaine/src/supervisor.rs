@@ -32,7 +32,7 @@ pub(crate) async fn supervise(server: Arc<Server>, circuit: Arc<Circuit>) {
         let span = tracing::info_span!("connection", %lane, node = %server.node, attempt);
         server.tell(Event::ConnectAttempt { lane: told, node: server.node.clone(), attempt, after: delay });
         // Boxed, so that an established connection does not carry the size of its making.
-        let opening = Box::pin(open(&server, lane).instrument(span.clone()));
+        let opening = Box::pin(open(&server, &circuit).instrument(span.clone()));
         let (error, was_ready) = match tend(&circuit, opening).await {
             None => break,
             Some(Err(error)) => {
@@ -74,7 +74,16 @@ pub(crate) async fn supervise(server: Arc<Server>, circuit: Arc<Circuit>) {
         // What was usable and ended goes by its delay alone: two connections that a server greets and closes would else
         // call each other back without one.
         let pause = async {
-            if was_ready { tokio::time::sleep_until(until.into()).await } else { server.dialler.back(until).await }
+            let over = async {
+                if was_ready { tokio::time::sleep_until(until.into()).await } else { server.dialler.back(until).await }
+            };
+            let cut_short = std::future::poll_fn(|_cx| {
+                if circuit.is_wanted() && reconnect.cut_short(clock::now()) { Poll::Ready(()) } else { Poll::Pending }
+            });
+            tokio::select! {
+                () = over => {}
+                () = cut_short => {}
+            }
         };
         if tend(&circuit, pause).await.is_none() {
             break;
@@ -94,9 +103,9 @@ struct Ended {
     ours: bool,
 }
 
-async fn open(server: &Server, lane: Lane) -> Result<(Dialled, Greeting)> {
-    let greeting = server.greeting(lane).await.map_err(|error| error.with_node(&server.node))?;
-    Ok((server.dialler.dial().await?, greeting))
+async fn open(server: &Server, circuit: &Circuit) -> Result<(Dialled, Greeting)> {
+    let greeting = server.greeting(circuit.lane).await.map_err(|error| error.with_node(&server.node))?;
+    Ok((server.dialler.dial(Some(circuit)).await?, greeting))
 }
 
 async fn one_session(server: &Arc<Server>, circuit: &Arc<Circuit>, dialled: Dialled, greeting: Greeting) -> Ended {
@@ -104,7 +113,7 @@ async fn one_session(server: &Arc<Server>, circuit: &Arc<Circuit>, dialled: Dial
     let node = &node;
     let lane = circuit.lane;
     server.tell(Event::Connected { lane: server.lane(lane), node: node.clone() });
-    circuit.opened(greeting, socket.local_address(), server.dialler.handshake_limit());
+    circuit.opened(greeting, socket.local_address(), server.dialler.greeting_limits());
     let mut ready_since = None;
     let notice = |notice| {
         if matches!(notice, Notice::Ready(_)) {

@@ -101,6 +101,8 @@ impl Connection {
                 self.handshake = None;
                 self.handshake_out = BytesMut::new();
                 self.handshake_deadline = None;
+                self.hurried_deadline = None;
+                self.wanted = false;
                 self.resp2 = identity.protocol == Protocol::Resp2;
                 self.link = Link::Ready;
                 self.watch(now);

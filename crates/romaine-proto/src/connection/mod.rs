@@ -35,6 +35,10 @@ pub struct Connection {
     /// Boxed: a connection spends its life without one.
     handshake: Option<Box<Handshake>>,
     handshake_deadline: Option<Instant>,
+    /// The handshake's deadline once a call waits for it.
+    hurried_deadline: Option<Instant>,
+    /// See [`Self::is_wanted`].
+    wanted: bool,
     handshake_out: BytesMut,
     resp2: bool,
     framer: Framer,
@@ -71,6 +75,8 @@ impl Connection {
             limits,
             handshake: None,
             handshake_deadline: None,
+            hurried_deadline: None,
+            wanted: false,
             handshake_out: BytesMut::new(),
             resp2: false,
             framer: Framer::new(limits.reply),
@@ -139,10 +145,34 @@ impl Connection {
             return Err(Refusal::QueuedBytes);
         }
         let mut wake = !self.line.has_outgoing() && self.link == Link::Ready;
+        if self.link != Link::Ready && self.line.queued() == 0 {
+            self.hurry();
+            wake = true;
+        }
         if let Some(deadline) = options.deadline {
             wake |= self.announced.is_none_or(|announced| deadline < announced);
         }
         Ok((RequestId(self.line.push(now, spec, options, length, write)), wake))
+    }
+
+    /// The first call that waits for a connection: what was under way while nobody missed it may be lost for long.
+    #[cold]
+    fn hurry(&mut self) {
+        self.wanted = true;
+        if let Some(hurried) = self.hurried_deadline.take() {
+            self.handshake_deadline = self.handshake_deadline.map(|deadline| deadline.min(hurried));
+        }
+    }
+
+    /// Whether a call waits that no dial has been made for yet: it came when none waited, after the last dial had begun.
+    #[must_use]
+    pub const fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// A dial begins.
+    pub const fn dialling(&mut self) {
+        self.wanted = false;
     }
 
     /// Nobody waits for `id` any more: no outcome of it is told. If it was not sent, it never will be; else its reply
@@ -151,8 +181,9 @@ impl Connection {
         self.line.abandon(id.0);
     }
 
-    /// A socket is open: the handshake starts, and must be done by `deadline`. Ignored after the end.
-    pub fn opened(&mut self, now: Instant, greeting: Greeting, deadline: Instant) {
+    /// A socket is open: the handshake starts, and must be done by `deadline`; by `hurried`, if that is earlier, once a
+    /// call comes that finds none waiting before it. Ignored after the end.
+    pub fn opened(&mut self, now: Instant, greeting: Greeting, deadline: Instant, hurried: Option<Instant>) {
         if self.link == Link::Closed {
             return;
         }
@@ -162,6 +193,7 @@ impl Connection {
         self.handshake_out.clear();
         self.handshake = Some(Box::new(Handshake::start(greeting, &mut self.handshake_out)));
         self.handshake_deadline = Some(deadline);
+        self.hurried_deadline = hurried;
         self.watchdog = Watchdog::new(self.liveness.clone(), now);
         self.link = Link::Greeting;
         self.watch(now);
@@ -283,6 +315,7 @@ impl Connection {
         self.link = if for_good { Link::Closed } else { Link::Down };
         self.handshake = None;
         self.handshake_deadline = None;
+        self.hurried_deadline = None;
         self.handshake_out.clear();
         self.held_until = None;
         // A failed attempt to connect leaves the queue as it is: its requests wait for the next one, or their deadline.

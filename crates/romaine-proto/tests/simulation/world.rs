@@ -240,7 +240,7 @@ impl World {
             dead: self.settings.faults && self.random.u32(0..10) == 0,
         });
         self.callers.reconnected();
-        self.connection.opened(self.now, Greeting { database, ..Greeting::default() }, self.now + ms(3_000));
+        self.connection.opened(self.now, Greeting { database, ..Greeting::default() }, self.now + ms(3_000), None);
     }
 
     /// The transport accepts some of what is taken.

@@ -161,9 +161,10 @@ fn a_stall_of_our_own_is_not_the_peers_silence() {
 }
 
 #[test]
-fn the_driver_is_woken_only_for_the_first_byte_of_a_ready_connection() {
+fn the_driver_is_woken_only_for_the_first_of_those_who_wait_and_the_first_byte_of_a_ready_connection() {
     let mut rig = Rig::down();
     rig.connection.next_timeout();
+    assert!(rig.try_request(options(0), "<0>").unwrap().1, "whoever dials learns that it is missed");
     assert!(!rig.try_request(options(1), "<1>").unwrap().1, "there is nothing to write to");
     rig.open();
     assert!(!rig.try_request(options(2), "<2>").unwrap().1);
