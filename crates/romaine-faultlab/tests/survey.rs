@@ -97,7 +97,7 @@ async fn drivers_that_fail_crash_or_are_missing_cost_their_own_cells_only() {
     missing.missing = Some("there is no compiler".into());
     let contestants = vec![
         romaine(),
-        scripted("crashing", r#"echo 'out of luck' >&2; exit 3"#),
+        scripted("crashing", r#"echo 'panic: out of luck' >&2; seq 100 >&2; exit 3"#),
         scripted("babbling", "echo 'hello world'; sleep 60"),
         scripted("narrow", r#"echo '{"at":0,"what":{"trouble":"not supported: the load callers"}}'; sleep 60"#),
         // One of its 64 callers is answered.
@@ -115,7 +115,7 @@ async fn drivers_that_fail_crash_or_are_missing_cost_their_own_cells_only() {
         Outcome::Failed(error) => assert!(error.contains(words), "{client}: {error}"),
         other => panic!("{client}: {other:?}"),
     };
-    failed("crashing", "out of luck");
+    failed("crashing", "exit code 3: panic: out of luck");
     failed("babbling", "hello world");
     failed("hesitant", "most callers to be answered");
     for (client, words) in [("narrow", "not supported"), ("missing", "there is no compiler")] {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
@@ -39,6 +39,12 @@ pub(crate) const CRASHED: &str = "the driver failed";
 
 /// How many of the last lines that a driver says on its standard error are kept.
 const MURMURS: usize = 20;
+
+/// A line with one of these, in letters of whatever size, says why a process ends, whatever comes after it: Go prints the stack of each goroutine.
+const ALARMS: [&str; 4] = ["panic", "fatal", "overflow", "outofmemory"];
+
+/// How long a driver whose output has ended may take to end, and its last words to be heard.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 impl Driver {
     /// romaine in a process of its own, driven by `program`.
@@ -74,9 +80,40 @@ impl Driver {
     }
 }
 
-/// What a driver said last on its standard error.
+/// What a driver said on its standard error.
 #[derive(Debug, Clone, Default)]
-struct Murmurs(Arc<Mutex<VecDeque<String>>>);
+struct Murmurs(Arc<Mutex<Heard>>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    /// The first line with one of [`ALARMS`].
+    alarm: Option<String>,
+    last: VecDeque<String>,
+}
+
+impl Murmurs {
+    fn hear(&self, line: &str) {
+        let line: String = line.chars().take(500).collect();
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.alarm.is_none() && ALARMS.iter().any(|alarm| line.to_lowercase().contains(alarm)) {
+            heard.alarm = Some(line.clone());
+        }
+        heard.last.push_back(line);
+        if heard.last.len() > MURMURS {
+            heard.last.pop_front();
+        }
+    }
+
+    fn last(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last.iter().cloned().collect()
+    }
+
+    /// The line that says why it ended, or else the last.
+    fn reason(&self) -> Option<String> {
+        let heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.alarm.as_ref().or(heard.last.back()).cloned()
+    }
+}
 
 /// A driver's process and all that it started, ended when dropped.
 #[derive(Debug)]
@@ -135,8 +172,8 @@ impl Subject {
                 let stderr = child.stderr.take().context("the driver has no standard error")?;
                 tasks.spawn(listen(stderr, murmurs.clone()));
                 tasks.spawn(write(stdin, order, orders));
-                tasks.spawn(tell_failure(read(stdout, witness.clone()), witness));
                 let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+                tasks.spawn(tell_failure(read(stdout, pid, murmurs.clone(), witness.clone()), witness));
                 Some(Process { pid, _child: child })
             }
         };
@@ -161,7 +198,7 @@ impl Subject {
     /// The last lines that the driver said on its standard error.
     #[must_use]
     pub fn murmurs(&self) -> Vec<String> {
-        self.murmurs.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.murmurs.last()
     }
 
     /// Ends the driver at once. Nobody listens any more: that its output ends is not its failure.
@@ -208,16 +245,17 @@ async fn write(mut stdin: ChildStdin, order: Order, mut controls: mpsc::Receiver
 async fn listen(stderr: ChildStderr, murmurs: Murmurs) -> anyhow::Result<()> {
     let mut lines = BufReader::new(stderr).lines();
     while let Some(line) = lines.next_line().await? {
-        let mut kept = murmurs.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push_back(line.chars().take(500).collect());
-        if kept.len() > MURMURS {
-            kept.pop_front();
-        }
+        murmurs.hear(&line);
     }
     Ok(())
 }
 
-async fn read(stdout: ChildStdout, witness: mpsc::Sender<Seen>) -> anyhow::Result<()> {
+async fn read(
+    stdout: ChildStdout,
+    pid: Option<Pid>,
+    murmurs: Murmurs,
+    witness: mpsc::Sender<Seen>,
+) -> anyhow::Result<()> {
     let mut lines = BufReader::new(stdout).lines();
     let mut has_finished = false;
     while let Some(line) = lines.next_line().await? {
@@ -230,9 +268,21 @@ async fn read(stdout: ChildStdout, witness: mpsc::Sender<Seen>) -> anyhow::Resul
         }
     }
     if !has_finished {
-        bail!("its output ended before its work");
+        tokio::time::sleep(LAST_WORDS).await;
+        let words = [pid.and_then(ended), murmurs.reason()];
+        let words: Vec<_> =
+            std::iter::once("its output ended before its work".to_owned()).chain(words.into_iter().flatten()).collect();
+        bail!("{}", words.join(": "));
     }
     Ok(())
+}
+
+/// How a process has ended, if it has. Nobody else gets its number before it is dropped.
+fn ended(pid: Pid) -> Option<String> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    let status = rustix::process::waitid(WaitId::Pid(pid), options).ok()??;
+    let code = status.exit_status().map(|code| format!("exit code {code}"));
+    code.or_else(|| status.terminating_signal().map(|signal| format!("signal {signal}")))
 }
 
 /// The resident memory of a process, in bytes.
