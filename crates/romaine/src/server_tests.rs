@@ -107,6 +107,36 @@ async fn an_address_that_does_not_answer_keeps_nobody_from_the_next() {
     assert_eq!(stream.peer_addr().unwrap(), addresses[1]);
 }
 
+// The kernel repeats a lost SYN after a second only. A busy machine gets several tries.
+#[tokio::test]
+async fn a_lost_syn_is_not_waited_for_until_the_kernel_repeats_it() {
+    let config = Config::new("lossy.invalid", 6379);
+    let (sooner_than_the_kernel, again_after) = (Duration::from_millis(900), Duration::from_millis(250));
+    for _try in 0..5 {
+        let (address, listener, _queued) = black_hole().await;
+        let connecting = crate::socket::connect_any(
+            &config,
+            std::slice::from_ref(&address),
+            sooner_than_the_kernel,
+            Some(again_after),
+        );
+        let room_after_the_first_syn = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            loop {
+                listener.accept().await.unwrap();
+            }
+        };
+        let connected = tokio::select! {
+            connected = connecting => connected,
+            () = room_after_the_first_syn => unreachable!("it accepts for ever"),
+        };
+        if connected.is_ok() {
+            return;
+        }
+    }
+    panic!("nobody was reached before the kernel's second SYN");
+}
+
 // What was sent to a server that was away is lost; another connection shows that it is back.
 #[tokio::test]
 async fn a_dial_that_hangs_is_begun_anew_when_another_connection_is_usable() {
