@@ -84,6 +84,14 @@ impl Ghost {
         }
     }
 
+    /// Judges the line of CLIENT LIST ID for a connection of ours that is silent though nothing blocking was sent over it:
+    /// whether the server has its request and holds it back, as it does with writes during a `CLIENT PAUSE` or a manual
+    /// failover. Such clients are listed as blocked, with flag `b`.
+    #[must_use]
+    pub fn is_held(&self, line: &str) -> bool {
+        self.is_ours(line) && judge(line) == GhostVerdict::StillBlocked
+    }
+
     /// The verdict from EXEC's reply to [`autopsy_requests`]. `None` when the reply has another form (refused).
     #[must_use]
     pub fn verdict(&self, exec_reply: &[u8]) -> Option<GhostVerdict> {
@@ -220,6 +228,16 @@ mod tests {
         assert!(ghost(None).is_ours("id=7 addr=10.0.0.1:5000 laddr=10.0.0.2:6379 flags=b"));
         assert!(!ghost(None).is_ours("id=7 addr=10.0.0.9:5000 laddr=10.0.0.1:5000 flags=b"));
         assert!(!ghost(None).is_ours(""));
+    }
+
+    // Measured, 7.0.15 during CLIENT PAUSE 4000 WRITE.
+    #[test]
+    fn a_write_that_the_server_holds_back_is_no_silence_of_the_path() {
+        let ghost = ghost(None);
+        assert!(ghost.is_held("id=7 addr=10.0.0.1:5000 laddr=10.0.0.2:6379 name= flags=b db=0 argv-mem=7 cmd=incr"));
+        assert!(!ghost.is_held("id=7 addr=10.0.0.1:5000 laddr=10.0.0.2:6379 name= flags=N db=0 cmd=incr"), "not held");
+        assert!(!ghost.is_held("id=7 addr=10.0.0.9:5000 laddr=10.0.0.2:6379 name= flags=b db=0 cmd=incr"), "not ours");
+        assert!(!ghost.is_held(""), "gone");
     }
 
     #[test]

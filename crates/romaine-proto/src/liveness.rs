@@ -28,8 +28,9 @@ pub struct Keepalive {
 /// connection (idle, busy, subscribed, blocked) whose peer is gone is declared dead within 10 s, with
 /// [`Liveness::fast`] within 2 s, with [`Liveness::frugal`] within 60 s.
 ///
-/// The price of a short deadline is patience with a server that is alive but stalled: the default survives a
-/// `CLIENT PAUSE … WRITE` of 8 s, `fast()` does not.
+/// The price of a short deadline is patience with a server that is alive but stalled. Writes that a server holds back
+/// (`CLIENT PAUSE … WRITE`, a manual failover) are waited for where it may be asked whose they are (`CLIENT LIST`);
+/// elsewhere the default survives 8 s of that, and `fast()` 1.4 s.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Liveness {
     /// Kernel keepalive, applied anew to every socket. Default 5 s, 2 s, 2 probes.
@@ -73,8 +74,8 @@ impl Default for Liveness {
 }
 
 impl Liveness {
-    /// Dead peers are noticed within 2 s. For links without pauses: a server that stalls for longer than 1.4 s is
-    /// dialled again.
+    /// Dead peers are noticed within 2 s. For links without pauses: a server that stalls for longer than 1.4 s, other
+    /// than by holding writes back, is dialled again.
     #[must_use]
     pub fn fast() -> Self {
         Self {
@@ -234,8 +235,8 @@ impl Watchdog {
         }
     }
 
-    /// A second opinion says that the server is alive and busy (`-BUSY`, `-LOADING` on another connection): the
-    /// silence so far is forgiven. It stays suspect until bytes arrive; another silence asks for another opinion, or a
+    /// A second opinion says that the server is alive and busy (`-BUSY`, `-LOADING` on another connection), or holds the
+    /// request back: the silence so far is forgiven. It stays suspect until bytes arrive; another silence asks for another opinion, or a
     /// script of a minute would be taken for death.
     pub fn excuse(&mut self, now: Instant) {
         if let State::Waiting { since, asked, .. } = &mut self.state {

@@ -26,7 +26,7 @@ pub enum Lane {
     Exclusive,
     /// A connection to a Sentinel.
     Sentinel,
-    /// A short one that asks who serves what. Its coming and going is not told.
+    /// A short one that asks who serves what, or for a second opinion. Its coming and going is not told.
     Topology,
 }
 

@@ -175,9 +175,7 @@ fn act(server: &Arc<Server>, circuit: &Arc<Circuit>, node: &Arc<str>, notice: No
                 server.update_health(|health| health.status = Status::Suspect);
             }
             server.trigger(Trigger::Silent);
-            if lane != Lane::Control {
-                witness::second_opinion(server, circuit);
-            }
+            witness::second_opinion(server, circuit);
         }
         Notice::Verdict(Verdict::Stalled { late_by }) => server.tell(Event::Stalled { lane: told, late_by }),
         // The disconnection that follows says it.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use bytes::{Buf, BytesMut};
-use romaine_commands::Spec;
+use romaine_commands::{Flags, Spec};
 use romaine_resp::{Reader, Token};
 
 use super::options::RequestOptions;
@@ -321,6 +321,13 @@ impl Line {
             self.sent -= 1;
         }
         heartbeat.is_some()
+    }
+
+    /// Whether the oldest unanswered request may be one that a server holds back while it pauses writes. What it answers
+    /// in any case comes before.
+    pub(super) fn may_be_held(&self) -> bool {
+        let oldest = self.places.front().filter(|_| self.sent > 0);
+        oldest.is_some_and(|place| place.owner != Owner::Heartbeat && !place.spec.flags.has(Flags::READ_ONLY))
     }
 
     /// What the watchdog wants to know: `None` when nothing is unanswered, else whether it may take its time.

@@ -119,6 +119,12 @@ impl Connection {
         matches!(self.link, Link::Greeting | Link::Ready) && self.watchdog.is_suspect()
     }
 
+    /// Whether the server may have what is unanswered and hold it back, as it does with writes during a pause of them.
+    #[must_use]
+    pub fn may_be_held(&self) -> bool {
+        self.link == Link::Ready && self.line.may_be_held()
+    }
+
     /// Accepts a request whose `length` bytes `write` appends. The second part of the answer: whether the driver must
     /// be woken.
     ///

@@ -55,6 +55,24 @@ async fn a_pause_of_eight_seconds_is_no_death_and_desyncs_nothing() {
     assert_eq!(client.get::<String>("in").await.unwrap().unwrap(), "sync");
 }
 
+// Fault lab, F16: the control connection is held back as well, with the probe that it has sent.
+#[tokio::test]
+async fn a_pause_of_writes_is_no_death_for_the_impatient_either() {
+    let server = Server::start().await.unwrap();
+    let client = connect(fast(server.address()).timeout(Duration::from_secs(15))).await;
+    let mut events = client.events();
+    let consumer = client.clone();
+    let popping = background(async move { consumer.brpop::<String, String>("q", 0.0).await });
+    blocked(&server, 1).await;
+    ask(&server, &["CLIENT", "PAUSE", "6000", "WRITE"]).await;
+    // Executed once, when the pause is over.
+    assert_eq!(client.incr("counter").await.unwrap(), 1);
+    no_verdict(&mut events);
+    client.lpush("q", "job").await.unwrap();
+    assert_eq!(ended(popping).await.unwrap().unwrap().1, "job");
+    no_verdict(&mut events);
+}
+
 #[tokio::test]
 async fn a_long_script_is_no_death_of_a_blocked_connection() {
     let server = Server::builder().config_line("busy-reply-threshold 100").start().await.unwrap();

@@ -208,3 +208,21 @@ fn a_connection_that_died_of_silence_is_not_suspect_any_more() {
     rig.close(0);
     assert!(!rig.connection.is_suspect());
 }
+
+#[test]
+fn what_a_server_answers_in_any_case_is_not_held_back() {
+    let mut rig = Rig::ready();
+    assert!(!rig.connection.may_be_held(), "nothing is unanswered");
+    let read = romaine_commands::table::find("GET").unwrap();
+    let request = |rig: &mut Rig, spec| {
+        let write = |out: &mut BytesMut| out.extend_from_slice(b"x");
+        rig.connection.request(rig.now, spec, options(1), 1, write).unwrap();
+    };
+    request(&mut rig, read);
+    rig.take();
+    request(&mut rig, &Spec::UNLISTED);
+    assert!(!rig.connection.may_be_held(), "the read comes first, and the rest is not sent");
+    rig.take();
+    rig.feed("$-1\r\n").unwrap();
+    assert!(rig.connection.may_be_held());
+}
