@@ -236,8 +236,8 @@ impl Watchdog {
     }
 
     /// A second opinion says that the server is alive and busy (`-BUSY`, `-LOADING` on another connection), or holds the
-    /// request back: the silence so far is forgiven. It stays suspect until bytes arrive; another silence asks for another opinion, or a
-    /// script of a minute would be taken for death.
+    /// request back: the silence so far is forgiven. It stays suspect until bytes arrive; another silence asks for another
+    /// opinion, or a script of a minute would be taken for death.
     pub fn excuse(&mut self, now: Instant) {
         if let State::Waiting { since, asked, .. } = &mut self.state {
             *since = now;

@@ -18,6 +18,10 @@ const MARGIN: u32 = 20;
 /// After so many short attempts in a row one gets the whole time: the server, or the path, may have become slow.
 const SHORT_IN_A_ROW: u64 = 15;
 
+/// Nothing is hurried within so much of the time before: callers who come and go must not keep a server that has become
+/// slow from ever being met.
+const BETWEEN_HURRIES: Duration = Duration::from_secs(5);
+
 /// Remembers how long connections to one server take to come about, and says how long the next attempt may take.
 ///
 /// An attempt that meets a silent peer ends by its limit only, and a peer that is back meanwhile answers the next one. So
@@ -26,6 +30,8 @@ const SHORT_IN_A_ROW: u64 = 15;
 pub struct Openings {
     usual: Option<Duration>,
     failures: u64,
+    /// When an attempt was last cut off for a call.
+    hurried: Option<Instant>,
 }
 
 impl Openings {
@@ -33,10 +39,28 @@ impl Openings {
     #[must_use]
     pub fn limit(&self, most: Duration) -> Duration {
         let Some(usual) = self.usual else { return most };
-        if self.failures % (SHORT_IN_A_ROW + 1) == SHORT_IN_A_ROW {
+        if self.is_whole() {
             return most;
         }
         usual.saturating_mul(MARGIN).max(LEAST).min(most)
+    }
+
+    /// Whether the next attempt has the whole time.
+    const fn is_whole(&self) -> bool {
+        self.failures % (SHORT_IN_A_ROW + 1) == SHORT_IN_A_ROW
+    }
+
+    /// How long the next attempt may take once a call waits for it that found none waiting; `None`: as long as it may
+    /// without. An idle client's attempt had nobody who missed it.
+    #[must_use]
+    pub fn hurried_limit(&self, now: Instant) -> Option<Duration> {
+        let is_soon = self.hurried.is_some_and(|before| now.saturating_duration_since(before) < BETWEEN_HURRIES);
+        self.again_after().filter(|_| !is_soon && !self.is_whole())
+    }
+
+    /// An attempt was cut off for a call.
+    pub const fn hurried(&mut self, now: Instant) {
+        self.hurried = Some(now);
     }
 
     /// After how long without an answer an address is dialled a second time, beside the first: by then a SYN was lost, and
@@ -47,8 +71,8 @@ impl Openings {
         self.usual.map(|usual| usual.saturating_mul(MARGIN).max(STAGGER))
     }
 
-    /// Whether what was sent at `began`, and is not answered by `now`, is to be sent anew when somebody needs it or
-    /// another connection shows that the server is back. Never as long as nothing is known.
+    /// Whether what was sent at `began`, and is not answered by `now`, is to be sent anew when another connection shows
+    /// that the server is back. Never as long as nothing is known.
     #[must_use]
     pub fn is_lost(&self, began: Instant, now: Instant) -> bool {
         self.again_after().is_some_and(|after| now.saturating_duration_since(began) >= after)
@@ -229,6 +253,19 @@ mod tests {
         assert_eq!(openings.limit(MOST), MOST);
         (0..40).for_each(|_| openings.opened(Duration::from_millis(2)));
         assert_eq!(openings.limit(MOST), LEAST, "and may become fast again");
+    }
+
+    #[test]
+    fn callers_who_come_and_go_do_not_keep_a_slow_server_from_being_met() {
+        let (mut openings, start) = (Openings::default(), Instant::now());
+        assert_eq!(openings.hurried_limit(start), None, "nothing is known");
+        openings.opened(Duration::from_millis(2));
+        assert_eq!(openings.hurried_limit(start), Some(STAGGER));
+        openings.hurried(start);
+        assert_eq!(openings.hurried_limit(start + BETWEEN_HURRIES - Duration::from_nanos(1)), None);
+        assert_eq!(openings.hurried_limit(start + BETWEEN_HURRIES), Some(STAGGER));
+        (0..SHORT_IN_A_ROW).for_each(|_| openings.failed());
+        assert_eq!(openings.hurried_limit(start + BETWEEN_HURRIES), None, "this one has the whole time");
     }
 
     #[test]

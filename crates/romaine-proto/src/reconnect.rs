@@ -33,6 +33,8 @@ pub struct Reconnect {
     /// Since the last stable connection.
     longest: Duration,
     ready_since: Option<Instant>,
+    /// Whether the delay is the first after a connection.
+    is_first: bool,
     /// When a delay was last cut short.
     cut: Option<Instant>,
 }
@@ -42,7 +44,17 @@ impl Reconnect {
     #[must_use]
     pub const fn new(backoff: Backoff, stable_after: Duration, random: fastrand::Rng) -> Self {
         let (previous, longest) = (Duration::ZERO, Duration::ZERO);
-        Self { backoff, stable_after, random, attempt: 0, previous, longest, ready_since: None, cut: None }
+        Self {
+            backoff,
+            stable_after,
+            random,
+            attempt: 0,
+            previous,
+            longest,
+            ready_since: None,
+            is_first: true,
+            cut: None,
+        }
     }
 
     /// The number of the attempt that comes next, counted from 1 since the last stable connection.
@@ -58,7 +70,9 @@ impl Reconnect {
 
     /// A connection ended, or an attempt failed: how long to wait before the next one.
     pub fn failed(&mut self, now: Instant) -> Duration {
-        if let Some(since) = self.ready_since.take()
+        let ready_since = self.ready_since.take();
+        self.is_first = ready_since.is_some() || self.attempt == 0;
+        if let Some(since) = ready_since
             && now.saturating_duration_since(since) >= self.stable()
         {
             self.attempt = 0;
@@ -78,9 +92,8 @@ impl Reconnect {
     /// Never the first delay after a connection, which keeps a fleet that lost its server together apart; never one of
     /// more than a second; and at most one in a second, so that callers who come and go add one dial to the others'.
     pub fn cut_short(&mut self, now: Instant) -> bool {
-        let is_first = self.attempt < 2;
         let is_soon = self.cut.is_some_and(|cut| now.saturating_duration_since(cut) < BETWEEN_CUTS);
-        let cuts = !is_first && self.previous <= SHORT && !is_soon;
+        let cuts = !self.is_first && self.previous <= SHORT && !is_soon;
         if cuts {
             self.cut = Some(now);
         }
@@ -166,6 +179,20 @@ mod tests {
         reconnect.failed(now);
         assert!(!reconnect.cut_short(now + SECOND - Duration::from_nanos(1)), "one in a second");
         assert!(reconnect.cut_short(now + SECOND));
+    }
+
+    // A server that is killed again while it starts loses a whole fleet each time.
+    #[test]
+    fn the_first_delay_after_a_connection_is_kept_however_short_that_was_there() {
+        let (mut reconnect, now) = (machine(), Instant::now());
+        for _ in 0..3 {
+            reconnect.failed(now);
+        }
+        reconnect.ready(now);
+        reconnect.failed(now + SECOND / 10);
+        assert!(!reconnect.cut_short(now + SECOND));
+        reconnect.failed(now + SECOND);
+        assert!(!reconnect.cut_short(now + SECOND), "longer than a second by now");
     }
 
     #[test]

@@ -16,7 +16,6 @@ use romaine_proto::{
 
 use crate::cells::{Cells, Ended, Line};
 use crate::clock;
-use crate::dialler::GreetingLimits;
 use crate::error::{Delivery, Error, ErrorKind, Result};
 use crate::events::Lane;
 use crate::hub::{Asking, Hub, ping_token};
@@ -42,6 +41,14 @@ pub(crate) struct Issue {
     pub(crate) replies: u32,
     pub(crate) batch: bool,
     pub(crate) blocking: bool,
+}
+
+/// How long a greeting may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GreetingLimits {
+    pub(crate) most: Duration,
+    /// Once a call waits that found none waiting before it.
+    pub(crate) hurried: Option<Duration>,
 }
 
 /// A place in a circuit's line: the cell and the machine's name for it.

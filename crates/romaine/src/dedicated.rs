@@ -8,9 +8,8 @@ use romaine_commands::Request;
 use romaine_proto::{CloseReason, Connection, Lane as WireLane, Link};
 
 use crate::cells::Ended;
-use crate::circuit::{Circuit, Issue, Notice, Patience, Ticketed, WhileDown};
+use crate::circuit::{Circuit, GreetingLimits, Issue, Notice, Patience, Ticketed, WhileDown};
 use crate::clock;
-use crate::dialler::GreetingLimits;
 use crate::error::{Error, Result};
 use crate::events::{Event, Lane};
 use crate::fleet::ASKING;

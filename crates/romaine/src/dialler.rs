@@ -3,12 +3,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use romaine_proto::Openings;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
-use crate::circuit::Circuit;
+use crate::circuit::{Circuit, GreetingLimits};
 use crate::clock;
 use crate::config::Config;
 use crate::error::Result;
@@ -16,14 +16,6 @@ use crate::socket::{Dialled, dial};
 
 /// Dedicated connections that are dialled at the same time: half of the accept queue that servers are set to (511).
 pub(crate) const DIALS: usize = 256;
-
-/// How long a greeting may take.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct GreetingLimits {
-    pub(crate) most: Duration,
-    /// Once a call waits that found none waiting before it.
-    pub(crate) hurried: Option<Duration>,
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -57,13 +49,21 @@ impl Dialler {
     /// How long a greeting may take.
     pub(crate) fn greeting_limits(&self) -> GreetingLimits {
         let openings = self.openings();
-        GreetingLimits { most: openings.limit(self.config.handshake_timeout), hurried: openings.again_after() }
+        GreetingLimits {
+            most: openings.limit(self.config.handshake_timeout),
+            hurried: openings.hurried_limit(clock::now()),
+        }
     }
 
     /// A connection became usable whose dial had begun then: whoever waits to dial again need not wait any longer.
     pub(crate) fn opened(&self, began: Instant) {
         self.openings().opened(clock::now().saturating_duration_since(began));
         self.usable.notify_waiters();
+    }
+
+    /// An attempt was cut off for a call.
+    pub(crate) fn hurried(&self) {
+        self.openings().hurried(clock::now());
     }
 
     /// An attempt to connect came to nothing.
@@ -79,17 +79,21 @@ impl Dialler {
     /// Ends when a dial that began `began` is to begin anew: it is lost, as far as [`Openings`] can tell, and another
     /// connection shows that the server is back, or a call of `circuit` waits that came after it.
     async fn overtaken(&self, began: Instant, circuit: Option<&Circuit>) {
-        let is_lost = || self.openings().is_lost(began, clock::now());
         let back = async {
             loop {
                 self.usable.notified().await;
-                if is_lost() {
+                if self.openings().is_lost(began, clock::now()) {
                     return;
                 }
             }
         };
-        let wanted = std::future::poll_fn(|_cx| match circuit {
-            Some(circuit) if circuit.is_wanted() && is_lost() => Poll::Ready(()),
+        let hurried = self.openings().hurried_limit(began);
+        // Run again by whoever wakes the circuit's task.
+        let wanted = std::future::poll_fn(|_cx| match (circuit, hurried) {
+            (Some(circuit), Some(limit)) if circuit.is_wanted() && began + limit <= clock::now() => {
+                self.hurried();
+                Poll::Ready(())
+            }
             _ => Poll::Pending,
         });
         tokio::select! {
@@ -115,6 +119,7 @@ impl Dialler {
                 (openings.limit(self.config.connect_timeout), openings.again_after())
             };
             let dialled = tokio::select! {
+                biased;
                 dialled = dial(&self.config, limit, again_after) => dialled?,
                 () = self.overtaken(clock::now(), circuit) => continue,
             };

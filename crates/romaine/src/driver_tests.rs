@@ -15,9 +15,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::cells::Ended;
-use crate::circuit::{Circuit, Issue, Notice, Patience, Ticketed, WhileDown};
+use crate::circuit::{Circuit, GreetingLimits, Issue, Notice, Patience, Ticketed, WhileDown};
 use crate::clock;
-use crate::dialler::GreetingLimits;
 use crate::error::Error;
 use crate::events::Lane;
 use crate::session::{Ending, Session};

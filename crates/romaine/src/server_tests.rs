@@ -197,6 +197,40 @@ async fn a_call_of_an_idle_client_is_dialled_for_at_once_and_no_more_than_once_a
     assert_eq!(*failed.lock().unwrap(), [0, 1_000, 1_500, 2_500, 2_700, 3_700]);
 }
 
+// The server is silent, and its calls give up sooner than it is met.
+#[tokio::test]
+async fn a_hanging_dial_is_begun_anew_for_a_call_once_in_five_seconds() {
+    let (dead, _listener, _queued) = black_hole().await;
+    tokio::time::pause();
+    let (start, dialled) = (crate::clock::now(), Arc::new(Mutex::new(Vec::new())));
+    let told = dialled.clone();
+    let map = move |_: &str, _| {
+        // Timers are late by a millisecond.
+        told.lock().unwrap().push((crate::clock::now() - start).as_millis() / 10 * 10);
+        Some((dead.ip().to_string(), dead.port()))
+    };
+    let backoff = Backoff::Constant { delay: Duration::from_secs(1) };
+    let config = Config::new("silent.invalid", 6379).backoff(backoff).address_map_with(map);
+    let common = Arc::new(Common::new(config, tokio::runtime::Handle::current()));
+    let server = Server::new(common.clone(), common.config.clone(), Part::Only, Role::Any);
+    // Connections to it take no time.
+    server.dialler.opened(start);
+    server.start_commands();
+    for call_at in [500, 900] {
+        tokio::time::sleep_until((start + Duration::from_millis(call_at)).into()).await;
+        let patience = Patience::For(Some(Duration::from_millis(50)));
+        let issue = Issue { patience, replies: 1, batch: false, blocking: false };
+        server.commands.issue(&cmd::<()>("PING").into_request(), issue, Waker::noop()).unwrap();
+    }
+    tokio::time::sleep_until((start + Duration::from_secs(3)).into()).await;
+    server.end();
+    assert_eq!(
+        *dialled.lock().unwrap(),
+        [0, 500, 2_500],
+        "the second dial has its second, and the first delay is kept"
+    );
+}
+
 /// So much later, with nothing done in between.
 async fn leap(by: Duration) {
     tokio::time::pause();

@@ -81,13 +81,16 @@ pub(crate) async fn supervise(server: Arc<Server>, circuit: Arc<Circuit>) {
                 if circuit.is_wanted() && reconnect.cut_short(clock::now()) { Poll::Ready(()) } else { Poll::Pending }
             });
             tokio::select! {
+                biased;
                 () = over => {}
                 () = cut_short => {}
             }
         };
+        let began = clock::now();
         if tend(&circuit, pause).await.is_none() {
             break;
         }
+        delay = delay.min(clock::now().saturating_duration_since(began));
     }
     let closed = Error::closed_by(&CloseReason::Ours);
     circuit.closed(0, true, &closed);
@@ -104,6 +107,7 @@ struct Ended {
 }
 
 async fn open(server: &Server, circuit: &Circuit) -> Result<(Dialled, Greeting)> {
+    circuit.dialling();
     let greeting = server.greeting(circuit.lane).await.map_err(|error| error.with_node(&server.node))?;
     Ok((server.dialler.dial(Some(circuit)).await?, greeting))
 }
@@ -129,6 +133,9 @@ async fn one_session(server: &Arc<Server>, circuit: &Arc<Circuit>, dialled: Dial
     if lane == Lane::Subscriptions {
         let last_received = circuit.lock().last_received;
         server.hub.disconnected(last_received, &error);
+    }
+    if matches!(reason, CloseReason::HandshakeTimeout(_)) && circuit.lock().connection.was_hurried() {
+        server.dialler.hurried();
     }
     let ours = matches!(reason, CloseReason::Ours);
     circuit.closed(unwritten, ours, &error);

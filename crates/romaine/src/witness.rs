@@ -37,9 +37,9 @@ async fn opinions(server: Arc<Server>, circuit: Arc<Circuit>) {
     }
 }
 
-/// How long to wait before the server is asked again.
+/// How long to wait before the server is asked again: what it excuses is not suspected anew meanwhile.
 fn pause(server: &Server) -> Duration {
-    server.config.liveness.suspect_after.min(Duration::from_secs(1))
+    (server.config.liveness.suspect_after / 2).min(Duration::from_secs(1))
 }
 
 /// Asks again and again whether the server is busy.
@@ -84,13 +84,13 @@ async fn is_busy(server: &Arc<Server>, circuit: &Circuit) -> bool {
     })
 }
 
-/// Looks again and again whether the server lists the connection as held back. Never ends.
+/// Looks again and again whether the server lists the connection as held back. Ends only with the server.
 ///
 /// Asked over a connection made for it, because the control connection may be held back, too, with the probe that it
 /// sent; and only about what may be held back at all: an idle fleet whose server stands still must not dial it for this.
 async fn look_for_it(server: &Arc<Server>, circuit: &Circuit) {
     let mut asker = None;
-    loop {
+    while !server.is_closed() {
         if let Some(ghost) = may_be_held(circuit) {
             asker = match asker.take().filter(Dedicated::is_usable) {
                 Some(asker) => Some(asker),

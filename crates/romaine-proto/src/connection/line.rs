@@ -326,8 +326,13 @@ impl Line {
     /// Whether the oldest unanswered request may be one that a server holds back while it pauses writes. What it answers
     /// in any case comes before.
     pub(super) fn may_be_held(&self) -> bool {
-        let oldest = self.places.front().filter(|_| self.sent > 0);
-        oldest.is_some_and(|place| place.owner != Owner::Heartbeat && !place.spec.flags.has(Flags::READ_ONLY))
+        let oldest = self.places.front().filter(|place| self.sent > 0 && place.left != ENDLESS);
+        oldest.is_some_and(|place| match place.spec.name {
+            "PING" => false,
+            // It reads, and may store what it has counted.
+            "PFCOUNT" => true,
+            _ => !place.spec.flags.has(Flags::READ_ONLY),
+        })
     }
 
     /// What the watchdog wants to know: `None` when nothing is unanswered, else whether it may take its time.

@@ -37,6 +37,8 @@ pub struct Connection {
     handshake_deadline: Option<Instant>,
     /// The handshake's deadline once a call waits for it.
     hurried_deadline: Option<Instant>,
+    /// See [`Self::was_hurried`].
+    hurried: bool,
     /// See [`Self::is_wanted`].
     wanted: bool,
     handshake_out: BytesMut,
@@ -76,6 +78,7 @@ impl Connection {
             handshake: None,
             handshake_deadline: None,
             hurried_deadline: None,
+            hurried: false,
             wanted: false,
             handshake_out: BytesMut::new(),
             resp2: false,
@@ -167,13 +170,20 @@ impl Connection {
         self.wanted = true;
         if let Some(hurried) = self.hurried_deadline.take() {
             self.handshake_deadline = self.handshake_deadline.map(|deadline| deadline.min(hurried));
+            self.hurried = true;
         }
     }
 
     /// Whether a call waits that no dial has been made for yet: it came when none waited, after the last dial had begun.
     #[must_use]
-    pub const fn is_wanted(&self) -> bool {
-        self.wanted
+    pub fn is_wanted(&self) -> bool {
+        self.wanted && self.line.queued() > 0
+    }
+
+    /// Whether a call has shortened the last handshake's deadline.
+    #[must_use]
+    pub const fn was_hurried(&self) -> bool {
+        self.hurried
     }
 
     /// A dial begins.
@@ -200,6 +210,7 @@ impl Connection {
         self.handshake = Some(Box::new(Handshake::start(greeting, &mut self.handshake_out)));
         self.handshake_deadline = Some(deadline);
         self.hurried_deadline = hurried;
+        self.hurried = false;
         self.watchdog = Watchdog::new(self.liveness.clone(), now);
         self.link = Link::Greeting;
         self.watch(now);
