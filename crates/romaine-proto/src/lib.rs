@@ -38,13 +38,13 @@ mod wait;
 
 pub use backoff::{Backoff, Delay};
 pub use connection::{
-    Answered, CloseReason, Connection, ConnectionLimits, Delivery, Failure, FailureKind, Lane, Link, Outcomes, Refusal,
-    RequestId, RequestOptions,
+    Answered, CloseReason, Connection, ConnectionLimits, Deadlines, Delivery, Failure, FailureKind, Lane, Link,
+    Outcomes, Refusal, RequestId, RequestOptions,
 };
 pub use fence::{Autopsy, Ghost, GhostVerdict, Inquest, Parting, Standing, autopsy_requests, ends_by_itself};
 pub use handshake::{Greeting, Handshake, HandshakeError, Protocol, ServerIdentity, Step};
 pub use liveness::{Keepalive, Liveness, Verdict, Watchdog};
-pub use opening::{Dialling, Openings};
+pub use opening::{Attempt, Dialling, Openings};
 pub use reconnect::Reconnect;
 pub use subscriptions::{Delivered, Refused, SubscriptionKind, Subscriptions, subscription_request};
 pub use topology::{

@@ -29,33 +29,43 @@ const BETWEEN_HURRIES: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default)]
 pub struct Openings {
     usual: Option<Duration>,
-    failures: u64,
+    /// Attempts that came to nothing since the last that had the whole time.
+    short: u64,
     /// When an attempt was last cut off for a call.
     hurried: Option<Instant>,
 }
 
+/// One attempt to connect, from the dial to the end of the greeting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attempt {
+    has_whole_time: bool,
+}
+
 impl Openings {
-    /// How long the next attempt may take, at most `most`; all of it as long as nothing is known.
-    #[must_use]
-    pub fn limit(&self, most: Duration) -> Duration {
-        let Some(usual) = self.usual else { return most };
-        if self.is_whole() {
-            return most;
+    /// An attempt begins. Of several at the same time one has the whole time when it is due.
+    pub const fn begin(&mut self) -> Attempt {
+        let has_whole_time = self.short >= SHORT_IN_A_ROW;
+        if has_whole_time {
+            self.short = 0;
         }
-        usual.saturating_mul(MARGIN).max(LEAST).min(most)
+        Attempt { has_whole_time }
     }
 
-    /// Whether the next attempt has the whole time.
-    const fn is_whole(&self) -> bool {
-        self.failures % (SHORT_IN_A_ROW + 1) == SHORT_IN_A_ROW
-    }
-
-    /// How long the next attempt may take once a call waits for it that found none waiting; `None`: as long as it may
-    /// without. An idle client's attempt had nobody who missed it.
+    /// How long each step of an attempt may take, at most `most`; all of it as long as nothing is known.
     #[must_use]
-    pub fn hurried_limit(&self, now: Instant) -> Option<Duration> {
+    pub fn limit(&self, attempt: Attempt, most: Duration) -> Duration {
+        match self.usual {
+            Some(usual) if !attempt.has_whole_time => usual.saturating_mul(MARGIN).max(LEAST).min(most),
+            _ => most,
+        }
+    }
+
+    /// How long it may take once a call waits for it that found none waiting; `None`: as long as it may without. An idle
+    /// client's attempt had nobody who missed it.
+    #[must_use]
+    pub fn hurried_limit(&self, attempt: Attempt, now: Instant) -> Option<Duration> {
         let is_soon = self.hurried.is_some_and(|before| now.saturating_duration_since(before) < BETWEEN_HURRIES);
-        self.again_after().filter(|_| !is_soon && !self.is_whole())
+        self.again_after().filter(|_| !is_soon && !attempt.has_whole_time)
     }
 
     /// An attempt was cut off for a call.
@@ -80,7 +90,7 @@ impl Openings {
 
     /// A connection became usable, so long after its attempt had begun.
     pub fn opened(&mut self, took: Duration) {
-        self.failures = 0;
+        self.short = 0;
         self.usual = Some(match self.usual {
             // Slower is believed at once.
             Some(usual) if usual > took => (usual * 3 + took) / 4,
@@ -90,7 +100,7 @@ impl Openings {
 
     /// An attempt came to nothing.
     pub const fn failed(&mut self) {
-        self.failures = self.failures.saturating_add(1);
+        self.short = self.short.saturating_add(1);
     }
 }
 
@@ -226,11 +236,17 @@ mod tests {
 
     const MOST: Duration = Duration::from_secs(5);
 
+    /// How long the next attempt may take.
+    fn next(openings: &mut Openings, most: Duration) -> Duration {
+        let attempt = openings.begin();
+        openings.limit(attempt, most)
+    }
+
     #[test]
     fn while_nothing_is_known_an_attempt_has_the_whole_time() {
         let mut openings = Openings::default();
         for _ in 0..40 {
-            assert_eq!(openings.limit(MOST), MOST);
+            assert_eq!(next(&mut openings, MOST), MOST);
             openings.failed();
         }
     }
@@ -239,8 +255,12 @@ mod tests {
     fn where_connections_come_about_at_once_no_attempt_is_waited_for_long() {
         let mut openings = Openings::default();
         openings.opened(Duration::from_millis(2));
-        assert_eq!(openings.limit(MOST), LEAST);
-        assert_eq!(openings.limit(Duration::from_millis(300)), Duration::from_millis(300), "never more than is given");
+        assert_eq!(next(&mut openings, MOST), LEAST);
+        assert_eq!(
+            next(&mut openings, Duration::from_millis(300)),
+            Duration::from_millis(300),
+            "never more than is given"
+        );
     }
 
     #[test]
@@ -248,24 +268,35 @@ mod tests {
         let mut openings = Openings::default();
         openings.opened(Duration::from_millis(2));
         openings.opened(Duration::from_millis(120));
-        assert_eq!(openings.limit(MOST), Duration::from_millis(2_400));
+        assert_eq!(next(&mut openings, MOST), Duration::from_millis(2_400));
         openings.opened(Duration::from_secs(3));
-        assert_eq!(openings.limit(MOST), MOST);
+        assert_eq!(next(&mut openings, MOST), MOST);
         (0..40).for_each(|_| openings.opened(Duration::from_millis(2)));
-        assert_eq!(openings.limit(MOST), LEAST, "and may become fast again");
+        assert_eq!(next(&mut openings, MOST), LEAST, "and may become fast again");
     }
 
     #[test]
     fn callers_who_come_and_go_do_not_keep_a_slow_server_from_being_met() {
         let (mut openings, start) = (Openings::default(), Instant::now());
-        assert_eq!(openings.hurried_limit(start), None, "nothing is known");
+        let attempt = openings.begin();
+        assert_eq!(openings.hurried_limit(attempt, start), None, "nothing is known");
         openings.opened(Duration::from_millis(2));
-        assert_eq!(openings.hurried_limit(start), Some(STAGGER));
+        assert_eq!(openings.hurried_limit(attempt, start), Some(STAGGER));
         openings.hurried(start);
-        assert_eq!(openings.hurried_limit(start + BETWEEN_HURRIES - Duration::from_nanos(1)), None);
-        assert_eq!(openings.hurried_limit(start + BETWEEN_HURRIES), Some(STAGGER));
+        assert_eq!(openings.hurried_limit(attempt, start + BETWEEN_HURRIES - Duration::from_nanos(1)), None);
+        assert_eq!(openings.hurried_limit(attempt, start + BETWEEN_HURRIES), Some(STAGGER));
         (0..SHORT_IN_A_ROW).for_each(|_| openings.failed());
-        assert_eq!(openings.hurried_limit(start + BETWEEN_HURRIES), None, "this one has the whole time");
+        let attempt = openings.begin();
+        assert_eq!(openings.hurried_limit(attempt, start + BETWEEN_HURRIES), None, "this one has the whole time");
+    }
+
+    // Fault lab, F05 with defaults: two connections to a silent server both waited for the whole time.
+    #[test]
+    fn of_several_connections_one_has_the_whole_time() {
+        let mut openings = Openings::default();
+        openings.opened(Duration::from_millis(2));
+        (0..SHORT_IN_A_ROW).for_each(|_| openings.failed());
+        assert_eq!([next(&mut openings, MOST), next(&mut openings, MOST)], [MOST, LEAST]);
     }
 
     #[test]
@@ -274,13 +305,13 @@ mod tests {
         openings.opened(Duration::from_millis(2));
         let limits: Vec<_> = (0..32)
             .map(|_| {
-                let limit = openings.limit(MOST);
+                let limit = next(&mut openings, MOST);
                 openings.failed();
                 limit
             })
             .collect();
         assert_eq!(limits.iter().filter(|limit| **limit == MOST).count(), 2);
         openings.opened(Duration::from_millis(2));
-        assert_eq!(openings.limit(MOST), LEAST);
+        assert_eq!(next(&mut openings, MOST), LEAST);
     }
 }

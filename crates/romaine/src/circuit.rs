@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use romaine_commands::Request;
 use romaine_proto::{
-    CloseReason, Connection, FailureKind, Greeting, Link, RequestId, RequestOptions, ServerIdentity, SubscriptionKind,
-    Verdict,
+    CloseReason, Connection, Deadlines, FailureKind, Greeting, Link, RequestId, RequestOptions, ServerIdentity,
+    SubscriptionKind, Verdict,
 };
 
 use crate::cells::{Cells, Ended, Line};
@@ -47,6 +47,8 @@ pub(crate) struct Issue {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct GreetingLimits {
     pub(crate) most: Duration,
+    /// When another connection shows after so long that the server is there.
+    pub(crate) lost: Option<Duration>,
     /// Once a call waits that found none waiting before it.
     pub(crate) hurried: Option<Duration>,
 }
@@ -443,6 +445,13 @@ impl Circuit {
         }
     }
 
+    /// Another connection shows that the server is back.
+    pub(crate) fn back(&self) {
+        if self.lock().connection.back(clock::now()) {
+            self.wake_driver();
+        }
+    }
+
     /// A dial begins.
     pub(crate) fn dialling(&self) {
         self.lock().connection.dialling();
@@ -462,9 +471,11 @@ impl Circuit {
     /// A socket is open: the handshake starts.
     pub(crate) fn opened(&self, greeting: Greeting, local_address: Option<SocketAddr>, limits: GreetingLimits) {
         let now = clock::now();
-        let GreetingLimits { most, hurried } = limits;
+        let GreetingLimits { most, lost, hurried } = limits;
+        let after = |limit| clock::later(now, limit);
+        let deadlines = Deadlines { end: after(most), lost: lost.map(after), hurried: hurried.map(after) };
         let mut state = self.lock();
-        state.connection.opened(now, greeting, clock::later(now, most), hurried.map(|limit| clock::later(now, limit)));
+        state.connection.opened(now, greeting, deadlines);
         state.local_address = local_address;
         state.last_received = now;
         state.client_id = None;

@@ -31,7 +31,7 @@ impl Dedicated {
         let greeting = server.greeting(lane).await.map_err(|error| error.with_node(&server.node))?;
         // Who serves what is asked at once: behind those that dial a dead primary nobody would learn of the next one.
         let dialling = if lane == Lane::Topology { None } else { server.dialler.place().await };
-        let Dialled { socket, node, began, .. } = Box::pin(server.dialler.dial(None)).await?;
+        let (Dialled { socket, node, began, .. }, attempt) = Box::pin(server.dialler.dial(None)).await?;
         drop(dialling);
         let now = clock::now();
         let mut limits = server.config.limits;
@@ -41,7 +41,7 @@ impl Dedicated {
         let connection = Connection::new(wire, limits, server.liveness.clone(), now);
         let circuit = Arc::new(Circuit::new(lane, connection, None, WhileDown::WAIT, false, now));
         // The command that it is for waits from the beginning: nothing is to be hurried.
-        let limits = GreetingLimits { hurried: None, ..server.dialler.greeting_limits() };
+        let limits = GreetingLimits { hurried: None, ..server.dialler.greeting_limits(attempt) };
         circuit.opened(greeting, socket.local_address(), limits);
         server.register(&circuit)?;
         server.spawn(drive(server.clone(), circuit.clone(), socket, node.clone(), began));
@@ -92,7 +92,7 @@ async fn drive(
                 state.client_id = identity.client_id;
                 state.run_id = identity.run_id.as_deref().map(Arc::from);
             }
-            server.dialler.opened(began);
+            server.opened(began);
             // Those that ask for the topology come and go by the dozen; what they learn is told.
             if lane != Lane::Topology {
                 server.tell(Event::Activated { lane, node: node.clone(), client_id: identity.client_id });

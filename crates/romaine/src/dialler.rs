@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
 
-use romaine_proto::Openings;
+use romaine_proto::{Attempt, Openings};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::circuit::{Circuit, GreetingLimits};
@@ -47,11 +47,12 @@ impl Dialler {
     }
 
     /// How long a greeting may take.
-    pub(crate) fn greeting_limits(&self) -> GreetingLimits {
+    pub(crate) fn greeting_limits(&self, attempt: Attempt) -> GreetingLimits {
         let openings = self.openings();
         GreetingLimits {
-            most: openings.limit(self.config.handshake_timeout),
-            hurried: openings.hurried_limit(clock::now()),
+            most: openings.limit(attempt, self.config.handshake_timeout),
+            lost: openings.again_after(),
+            hurried: openings.hurried_limit(attempt, clock::now()),
         }
     }
 
@@ -78,7 +79,7 @@ impl Dialler {
 
     /// Ends when a dial that began `began` is to begin anew: it is lost, as far as [`Openings`] can tell, and another
     /// connection shows that the server is back, or a call of `circuit` waits that came after it.
-    async fn overtaken(&self, began: Instant, circuit: Option<&Circuit>) {
+    async fn overtaken(&self, began: Instant, attempt: Attempt, circuit: Option<&Circuit>) {
         let back = async {
             loop {
                 self.usable.notified().await;
@@ -87,7 +88,7 @@ impl Dialler {
                 }
             }
         };
-        let hurried = self.openings().hurried_limit(began);
+        let hurried = self.openings().hurried_limit(attempt, began);
         // Run again by whoever wakes the circuit's task.
         let wanted = std::future::poll_fn(|_cx| match (circuit, hurried) {
             (Some(circuit), Some(limit)) if circuit.is_wanted() && began + limit <= clock::now() => {
@@ -109,22 +110,23 @@ impl Dialler {
     }
 
     /// Opens a socket, for `circuit` if it is one that is tended meanwhile. Begins anew when that will be sooner.
-    pub(crate) async fn dial(&self, circuit: Option<&Circuit>) -> Result<Dialled> {
+    pub(crate) async fn dial(&self, circuit: Option<&Circuit>) -> Result<(Dialled, Attempt)> {
         loop {
             if let Some(circuit) = circuit {
                 circuit.dialling();
             }
-            let (limit, again_after) = {
-                let openings = self.openings();
-                (openings.limit(self.config.connect_timeout), openings.again_after())
+            let (attempt, limit, again_after) = {
+                let mut openings = self.openings();
+                let attempt = openings.begin();
+                (attempt, openings.limit(attempt, self.config.connect_timeout), openings.again_after())
             };
             let dialled = tokio::select! {
                 biased;
                 dialled = dial(&self.config, limit, again_after) => dialled?,
-                () = self.overtaken(clock::now(), circuit) => continue,
+                () = self.overtaken(clock::now(), attempt, circuit) => continue,
             };
             *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(dialled.reached.clone());
-            return Ok(dialled);
+            return Ok((dialled, attempt));
         }
     }
 

@@ -59,7 +59,11 @@ impl Rig {
         let (ours, mut peer) = tokio::io::duplex(capacity);
         let verdicts = Arc::new(Mutex::new(Vec::new()));
         let (driven, seen) = (circuit.clone(), verdicts.clone());
-        circuit.opened(Greeting::default(), None, GreetingLimits { most: Duration::from_secs(5), hurried: None });
+        circuit.opened(
+            Greeting::default(),
+            None,
+            GreetingLimits { most: Duration::from_secs(5), lost: None, hurried: None },
+        );
         let session = tokio::spawn(async move {
             let notice = |notice| {
                 if let Notice::Verdict(verdict) = notice {

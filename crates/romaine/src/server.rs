@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use romaine_proto::{
     Candidate, CloseReason, Connection, ConnectionLimits, Greeting, HandshakeError, Lane as WireLane, Link, Liveness,
@@ -318,6 +318,18 @@ impl Server {
         if let Some(fleet) = self.fleet() {
             fleet.trigger(why);
         }
+    }
+
+    /// A connection to it became usable whose dial had begun then: whoever else dials or greets it need not wait for what
+    /// was lost.
+    pub(crate) fn opened(&self, began: Instant) {
+        self.dialler.opened(began);
+        let supervised = [
+            Some(&self.commands),
+            self.control_started.load(Ordering::Relaxed).then(|| &*self.control),
+            self.subscriptions_started.load(Ordering::Relaxed).then(|| &*self.subscriptions),
+        ];
+        supervised.into_iter().flatten().for_each(|circuit| circuit.back());
     }
 
     /// Commands flow: calls may have waited for that.

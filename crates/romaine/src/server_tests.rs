@@ -162,7 +162,7 @@ async fn a_dial_that_hangs_is_begun_anew_when_another_connection_is_usable() {
         std::future::pending::<()>().await;
     };
     let reached = tokio::select! {
-        dialled = tokio::time::timeout(PATIENCE, &mut dialling) => dialled.unwrap().unwrap().reached,
+        dialled = tokio::time::timeout(PATIENCE, &mut dialling) => dialled.unwrap().unwrap().0.reached,
         () = opened => unreachable!("it waits"),
     };
     assert_eq!((&*reached, dialled.load(Ordering::SeqCst)), (&*back.to_string(), 2));

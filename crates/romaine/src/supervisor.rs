@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use romaine_proto::{CloseReason, Greeting, Reconnect, SubscriptionKind, Trigger, Verdict};
+use romaine_proto::{Attempt, CloseReason, Greeting, Reconnect, SubscriptionKind, Trigger, Verdict};
 use tracing::Instrument as _;
 
 use crate::circuit::{Circuit, Notice};
@@ -39,9 +39,9 @@ pub(crate) async fn supervise(server: Arc<Server>, circuit: Arc<Circuit>) {
                 circuit.closed(0, false, &error);
                 (error, false)
             }
-            Some(Ok((dialled, greeting))) => {
+            Some(Ok((dialled, opening, greeting))) => {
                 let node = dialled.node.clone();
-                let session = one_session(&server, &circuit, dialled, greeting).instrument(span);
+                let session = one_session(&server, &circuit, dialled, opening, greeting).instrument(span);
                 let ended = session.await;
                 if let Some(since) = ended.ready_since
                     && !ended.ours
@@ -106,23 +106,30 @@ struct Ended {
     ours: bool,
 }
 
-async fn open(server: &Server, circuit: &Circuit) -> Result<(Dialled, Greeting)> {
+async fn open(server: &Server, circuit: &Circuit) -> Result<(Dialled, Attempt, Greeting)> {
     circuit.dialling();
     let greeting = server.greeting(circuit.lane).await.map_err(|error| error.with_node(&server.node))?;
-    Ok((server.dialler.dial(Some(circuit)).await?, greeting))
+    let (dialled, attempt) = server.dialler.dial(Some(circuit)).await?;
+    Ok((dialled, attempt, greeting))
 }
 
-async fn one_session(server: &Arc<Server>, circuit: &Arc<Circuit>, dialled: Dialled, greeting: Greeting) -> Ended {
+async fn one_session(
+    server: &Arc<Server>,
+    circuit: &Arc<Circuit>,
+    dialled: Dialled,
+    attempt: Attempt,
+    greeting: Greeting,
+) -> Ended {
     let Dialled { socket, node, began, .. } = dialled;
     let node = &node;
     let lane = circuit.lane;
     server.tell(Event::Connected { lane: server.lane(lane), node: node.clone() });
-    circuit.opened(greeting, socket.local_address(), server.dialler.greeting_limits());
+    circuit.opened(greeting, socket.local_address(), server.dialler.greeting_limits(attempt));
     let mut ready_since = None;
     let notice = |notice| {
         if matches!(notice, Notice::Ready(_)) {
             ready_since = Some(clock::now());
-            server.dialler.opened(began);
+            server.opened(began);
         }
         act(server, circuit, node, notice);
     };

@@ -101,6 +101,7 @@ impl Connection {
                 self.handshake = None;
                 self.handshake_out = BytesMut::new();
                 self.handshake_deadline = None;
+                self.handshake_lost = None;
                 self.hurried_deadline = None;
                 self.wanted = false;
                 self.resp2 = identity.protocol == Protocol::Resp2;

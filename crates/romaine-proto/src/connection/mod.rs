@@ -19,7 +19,7 @@ use bytes::BytesMut;
 use romaine_commands::Spec;
 use romaine_resp::Framer;
 
-pub use self::options::{ConnectionLimits, Lane, Link, Refusal, RequestId, RequestOptions};
+pub use self::options::{ConnectionLimits, Deadlines, Lane, Link, Refusal, RequestId, RequestOptions};
 pub use self::outcome::{Answered, CloseReason, Delivery, Failure, FailureKind, Outcomes};
 
 use self::line::Line;
@@ -35,6 +35,8 @@ pub struct Connection {
     /// Boxed: a connection spends its life without one.
     handshake: Option<Box<Handshake>>,
     handshake_deadline: Option<Instant>,
+    /// When an unanswered handshake is lost, should the server turn out to be there.
+    handshake_lost: Option<Instant>,
     /// The handshake's deadline once a call waits for it.
     hurried_deadline: Option<Instant>,
     /// See [`Self::was_hurried`].
@@ -77,6 +79,7 @@ impl Connection {
             limits,
             handshake: None,
             handshake_deadline: None,
+            handshake_lost: None,
             hurried_deadline: None,
             hurried: false,
             wanted: false,
@@ -197,9 +200,18 @@ impl Connection {
         self.line.abandon(id.0);
     }
 
-    /// A socket is open: the handshake starts, and must be done by `deadline`; by `hurried`, if that is earlier, once a
-    /// call comes that finds none waiting before it. Ignored after the end.
-    pub fn opened(&mut self, now: Instant, greeting: Greeting, deadline: Instant, hurried: Option<Instant>) {
+    /// Another connection shows that the server is back. Whether the driver must be woken: what was sent to it before, and
+    /// should have been answered by now, is lost.
+    pub fn back(&mut self, now: Instant) -> bool {
+        let is_lost = self.link == Link::Greeting && self.handshake_lost.is_some_and(|lost| lost <= now);
+        if is_lost {
+            self.handshake_deadline = Some(now);
+        }
+        is_lost
+    }
+
+    /// A socket is open: the handshake starts. Ignored after the end.
+    pub fn opened(&mut self, now: Instant, greeting: Greeting, deadlines: Deadlines) {
         if self.link == Link::Closed {
             return;
         }
@@ -208,8 +220,9 @@ impl Connection {
         self.resp2 = false;
         self.handshake_out.clear();
         self.handshake = Some(Box::new(Handshake::start(greeting, &mut self.handshake_out)));
-        self.handshake_deadline = Some(deadline);
-        self.hurried_deadline = hurried;
+        self.handshake_deadline = Some(deadlines.end);
+        self.handshake_lost = deadlines.lost;
+        self.hurried_deadline = deadlines.hurried;
         self.hurried = false;
         self.watchdog = Watchdog::new(self.liveness.clone(), now);
         self.link = Link::Greeting;

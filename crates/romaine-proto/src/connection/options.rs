@@ -84,3 +84,22 @@ pub struct RequestOptions {
     /// says that nothing was refused, and is the only outcome then.
     pub refusal_only: bool,
 }
+
+/// Until when a handshake may go unanswered.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// Whatever happens.
+    pub end: Instant,
+    /// When another connection shows after this that the server is there, it is lost. `None`: that shows nothing.
+    pub lost: Option<Instant>,
+    /// Once a call comes that finds none waiting before it, if this is earlier than the end.
+    pub hurried: Option<Instant>,
+}
+
+impl Deadlines {
+    /// The end, and nothing before it.
+    #[must_use]
+    pub const fn only(end: Instant) -> Self {
+        Self { end, lost: None, hurried: None }
+    }
+}

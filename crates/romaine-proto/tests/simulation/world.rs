@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use romaine_commands::Spec;
 use romaine_proto::{
-    CloseReason, Connection, ConnectionLimits, Greeting, Lane, Link, Liveness, Refusal, RequestOptions,
+    CloseReason, Connection, ConnectionLimits, Deadlines, Greeting, Lane, Link, Liveness, Refusal, RequestOptions,
 };
 
 use crate::callers::{Ask, Callers};
@@ -240,7 +240,11 @@ impl World {
             dead: self.settings.faults && self.random.u32(0..10) == 0,
         });
         self.callers.reconnected();
-        self.connection.opened(self.now, Greeting { database, ..Greeting::default() }, self.now + ms(3_000), None);
+        self.connection.opened(
+            self.now,
+            Greeting { database, ..Greeting::default() },
+            Deadlines::only(self.now + ms(3_000)),
+        );
     }
 
     /// The transport accepts some of what is taken.

@@ -109,7 +109,7 @@ fn after_the_end_every_request_is_refused_and_every_input_ignored() {
         assert!(matches!(rig.try_request(options(3), "<3>"), Err(Refusal::Closed)));
 
         rig.connection.abandon(first);
-        rig.connection.opened(rig.now, Greeting::default(), rig.now + ms(10), None);
+        rig.connection.opened(rig.now, Greeting::default(), Deadlines::only(rig.now + ms(10)));
         rig.feed("+late\r\n").unwrap();
         rig.sleep(60_000);
         rig.timeout().unwrap();

@@ -9,7 +9,11 @@ fn no_callers_byte_leaves_before_the_handshake_ends_then_all_in_order() {
     rig.ask([1]);
     assert_eq!(rig.take(), "");
     assert!(!rig.connection.has_outgoing());
-    rig.connection.opened(rig.now, Greeting { database: 2, ..Greeting::default() }, rig.now + ms(5_000), None);
+    rig.connection.opened(
+        rig.now,
+        Greeting { database: 2, ..Greeting::default() },
+        Deadlines::only(rig.now + ms(5_000)),
+    );
     rig.ask([2]);
     assert!(rig.connection.has_outgoing());
     assert_eq!(rig.take(), "*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n");
@@ -53,7 +57,11 @@ fn a_reply_behind_the_handshakes_last_is_unsolicited() {
 #[test]
 fn a_reply_to_a_step_that_was_not_sent_is_unsolicited() {
     let mut rig = Rig::down();
-    rig.connection.opened(rig.now, Greeting { database: 2, ..Greeting::default() }, rig.now + ms(5_000), None);
+    rig.connection.opened(
+        rig.now,
+        Greeting { database: 2, ..Greeting::default() },
+        Deadlines::only(rig.now + ms(5_000)),
+    );
     rig.take();
     // SELECT was written for the transport only with the first of these replies.
     assert!(matches!(rig.feed("%0\r\n+OK\r\n"), Err(CloseReason::Unsolicited)));
@@ -62,7 +70,7 @@ fn a_reply_to_a_step_that_was_not_sent_is_unsolicited() {
 #[test]
 fn a_server_that_turns_everybody_away_is_heard_before_anything_was_sent() {
     let mut rig = Rig::down();
-    rig.connection.opened(rig.now, Greeting::default(), rig.now + ms(5_000), None);
+    rig.connection.opened(rig.now, Greeting::default(), Deadlines::only(rig.now + ms(5_000)));
     let refused = rig.feed("-ERR max number of clients reached\r\n").unwrap_err();
     let CloseReason::Handshake(HandshakeError::Refused { error, .. }) = refused else { panic!("{refused:?}") };
     assert_eq!(error.as_str(), "ERR max number of clients reached");
@@ -92,7 +100,7 @@ fn a_handshake_that_hangs_names_the_step() {
     let greeting = Greeting { database: 2, run_id: true, ..Greeting::default() };
     for (replies, step) in [("", "HELLO"), ("%0\r\n", "SELECT"), ("%0\r\n+OK\r\n", "INFO")] {
         let mut rig = Rig::down();
-        rig.connection.opened(rig.now, greeting.clone(), rig.now + ms(3_000), None);
+        rig.connection.opened(rig.now, greeting.clone(), Deadlines::only(rig.now + ms(3_000)));
         rig.take();
         for reply in replies.split_inclusive("\r\n") {
             rig.feed(reply).unwrap();
@@ -128,7 +136,7 @@ fn a_slow_handshake_is_no_recovery() {
 #[test]
 fn a_handshake_that_was_long_is_given_up_by_the_watchdog() {
     let mut rig = Rig::new(Lane::Requests, ConnectionLimits::default(), Liveness::default());
-    rig.connection.opened(rig.now, Greeting::default(), rig.now + ms(60_000), None);
+    rig.connection.opened(rig.now, Greeting::default(), Deadlines::only(rig.now + ms(60_000)));
     assert!(matches!(rig.idle_for(60_000), Err(CloseReason::Silent(silent)) if silent == ms(8_500)));
 }
 
@@ -137,7 +145,11 @@ fn greeting_silence() -> Rig {
     let mut rig = Rig::down();
     let now = rig.now;
     rig.connection.dialling();
-    rig.connection.opened(now, Greeting::default(), now + ms(5_000), Some(now + ms(1_000)));
+    rig.connection.opened(
+        now,
+        Greeting::default(),
+        Deadlines { hurried: Some(now + ms(1_000)), ..Deadlines::only(now + ms(5_000)) },
+    );
     rig.take();
     rig
 }
@@ -157,6 +169,20 @@ fn a_call_does_not_wait_out_a_handshake_that_nobody_had_waited_for() {
 }
 
 #[test]
+fn a_greeting_from_before_the_server_was_back_is_not_waited_for() {
+    for (silent_for, is_lost) in [(999, false), (1_000, true)] {
+        let mut rig = Rig::down();
+        let (now, lost) = (rig.now, Some(rig.now + ms(1_000)));
+        rig.connection.opened(now, Greeting::default(), Deadlines { lost, ..Deadlines::only(now + ms(5_000)) });
+        rig.take();
+        rig.idle_for(silent_for).unwrap();
+        assert_eq!(rig.connection.back(rig.now), is_lost, "{silent_for}");
+        assert_eq!(matches!(rig.idle_for(1), Err(CloseReason::HandshakeTimeout("HELLO"))), is_lost);
+    }
+    assert!(!Rig::ready().connection.back(Instant::now()), "it has been answered");
+}
+
+#[test]
 fn a_call_that_comes_early_gives_a_handshake_its_time() {
     let mut rig = greeting_silence();
     rig.try_request(options(1), "a").unwrap();
@@ -173,7 +199,11 @@ fn calls_that_waited_before_a_dial_do_not_hurry_it() {
     assert!(rig.connection.is_wanted());
     let now = rig.now;
     rig.connection.dialling();
-    rig.connection.opened(now, Greeting::default(), now + ms(5_000), Some(now + ms(1_000)));
+    rig.connection.opened(
+        now,
+        Greeting::default(),
+        Deadlines { hurried: Some(now + ms(1_000)), ..Deadlines::only(now + ms(5_000)) },
+    );
     rig.try_request(options(2), "b").unwrap();
     assert!(!rig.connection.is_wanted());
     rig.idle_for(4_999).unwrap();

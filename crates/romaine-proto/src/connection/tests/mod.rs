@@ -104,8 +104,7 @@ impl Rig {
         self.connection.opened(
             self.now,
             Greeting { protocol: Protocol::Resp2, ..Greeting::default() },
-            self.now + ms(5_000),
-            None,
+            Deadlines::only(self.now + ms(5_000)),
         );
         assert_eq!(self.take(), "*1\r\n$4\r\nPING\r\n");
         self.feed("+PONG\r\n").unwrap();
@@ -116,7 +115,7 @@ impl Rig {
     }
 
     fn open(&mut self) {
-        self.connection.opened(self.now, Greeting::default(), self.now + ms(5_000), None);
+        self.connection.opened(self.now, Greeting::default(), Deadlines::only(self.now + ms(5_000)));
         assert_eq!(self.take(), "*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n");
     }
 
