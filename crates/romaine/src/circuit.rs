@@ -9,10 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use romaine_commands::Request;
-use romaine_proto::{
-    CloseReason, Connection, Deadlines, FailureKind, Greeting, Link, RequestId, RequestOptions, ServerIdentity,
-    SubscriptionKind, Verdict,
-};
+use romaine_proto::{CloseReason, Connection, Deadlines, FailureKind, Greeting, Link, RequestId, RequestOptions};
 
 use crate::cells::{Cells, Ended, Line};
 use crate::clock;
@@ -59,43 +56,6 @@ pub(crate) struct Ticketed {
     pub(crate) cell: u32,
     pub(crate) id: RequestId,
     pub(crate) deadline: Option<Instant>,
-}
-
-/// What the driver has to act on after the lock is released.
-#[derive(Debug)]
-pub(crate) enum Notice {
-    Ready(Box<ServerIdentity>),
-    Verdict(Verdict),
-    Recovered,
-    Gap {
-        topic: Bytes,
-        duration: Duration,
-    },
-    Resubscribed(usize),
-    /// It is wanted, and the server ended it: a shard channel whose slot moves, or our own UNSUBSCRIBE was overtaken.
-    Revoked {
-        kind: SubscriptionKind,
-        topic: Bytes,
-    },
-    /// It was refused together with others, and is asked for alone.
-    Apart {
-        kind: SubscriptionKind,
-        topic: Bytes,
-    },
-    Refused {
-        kind: SubscriptionKind,
-        topic: Bytes,
-        cause: Error,
-    },
-    Dropped {
-        topic: Bytes,
-        count: u64,
-    },
-    /// Shard channels were asked for at a server that does not serve their slot, or not yet.
-    Misplaced {
-        kind: SubscriptionKind,
-        topics: Vec<Bytes>,
-    },
 }
 
 #[derive(Debug)]

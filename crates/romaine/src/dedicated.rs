@@ -8,11 +8,12 @@ use romaine_commands::Request;
 use romaine_proto::{CloseReason, Connection, Lane as WireLane, Link};
 
 use crate::cells::Ended;
-use crate::circuit::{Circuit, GreetingLimits, Issue, Notice, Patience, Ticketed, WhileDown};
+use crate::circuit::{Circuit, GreetingLimits, Issue, Patience, Ticketed, WhileDown};
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::events::{Event, Lane};
 use crate::fleet::ASKING;
+use crate::notice::Notice;
 use crate::server::Server;
 use crate::session::{Ending, Session};
 use crate::socket::Dialled;

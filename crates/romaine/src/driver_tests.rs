@@ -15,10 +15,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::cells::Ended;
-use crate::circuit::{Circuit, GreetingLimits, Issue, Notice, Patience, Ticketed, WhileDown};
+use crate::circuit::{Circuit, GreetingLimits, Issue, Patience, Ticketed, WhileDown};
 use crate::clock;
 use crate::error::Error;
 use crate::events::Lane;
+use crate::notice::Notice;
 use crate::session::{Ending, Session};
 use crate::socket::Socket;
 

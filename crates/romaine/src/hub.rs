@@ -13,10 +13,10 @@ use romaine_resp::{Reader, ServerError, Token};
 use tokio::sync::Notify;
 
 use crate::backlog::Queue;
-use crate::circuit::Notice;
 use crate::clock;
 use crate::error::{Error, ErrorKind};
 use crate::inbox::After;
+use crate::notice::Notice;
 
 /// A published message.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use romaine_proto::{Answered, Failure, FailureKind, Outcomes, ServerIdentity, Verdict};
 
 use crate::cells::Cells;
-use crate::circuit::Notice;
 use crate::hub::Hub;
 use crate::metrics::{Counters, Latencies};
+use crate::notice::Notice;
 
 /// What happens after the lock is released.
 #[derive(Debug, Default)]

@@ -31,6 +31,7 @@ mod hub;
 mod inbox;
 mod metrics;
 mod monitor;
+mod notice;
 mod on_nodes;
 mod panics;
 mod pipeline;

@@ -14,10 +14,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::runtime::RuntimeFlavor;
 use tokio::time::Sleep;
 
-use crate::circuit::{Circuit, Notice};
+use crate::circuit::Circuit;
 use crate::clock;
 use crate::events::Lane;
 use crate::inbox::After;
+use crate::notice::Notice;
 use crate::socket::Socket;
 
 /// What one read can bring. Shared by all connections of a thread: an idle connection holds no buffer.

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use romaine_proto::{Attempt, CloseReason, Greeting, Reconnect, SubscriptionKind, Trigger, Verdict};
 use tracing::Instrument as _;
 
-use crate::circuit::{Circuit, Notice};
+use crate::circuit::Circuit;
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::events::{Event, Lane};
 use crate::health::Status;
+use crate::notice::Notice;
 use crate::server::Server;
 use crate::session::{Ending, Session};
 use crate::socket::Dialled;
