@@ -40,7 +40,8 @@ pub(crate) const CRASHED: &str = "the driver failed";
 /// How many of the last lines that a driver says on its standard error are kept.
 const MURMURS: usize = 20;
 
-/// A line with one of these, in letters of whatever size, says why a process ends, whatever comes after it: Go prints the stack of each goroutine.
+/// A line with one of these, in letters of whatever size, says why a process ends, whatever comes after it: Go prints the
+/// stack of each goroutine.
 const ALARMS: [&str; 4] = ["panic", "fatal", "overflow", "outofmemory"];
 
 /// How long a driver whose output has ended may take to end, and its last words to be heard.

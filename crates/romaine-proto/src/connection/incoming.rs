@@ -100,9 +100,7 @@ impl Connection {
             Some(Ok(identity)) => {
                 self.handshake = None;
                 self.handshake_out = BytesMut::new();
-                self.handshake_deadline = None;
-                self.handshake_lost = None;
-                self.hurried_deadline = None;
+                self.deadlines = None;
                 self.wanted = false;
                 self.resp2 = identity.protocol == Protocol::Resp2;
                 self.link = Link::Ready;

@@ -34,11 +34,8 @@ pub struct Connection {
     liveness: Arc<Liveness>,
     /// Boxed: a connection spends its life without one.
     handshake: Option<Box<Handshake>>,
-    handshake_deadline: Option<Instant>,
-    /// When an unanswered handshake is lost, should the server turn out to be there.
-    handshake_lost: Option<Instant>,
-    /// The handshake's deadline once a call waits for it.
-    hurried_deadline: Option<Instant>,
+    /// Of the handshake.
+    deadlines: Option<Deadlines>,
     /// See [`Self::was_hurried`].
     hurried: bool,
     /// See [`Self::is_wanted`].
@@ -78,9 +75,7 @@ impl Connection {
             lane,
             limits,
             handshake: None,
-            handshake_deadline: None,
-            handshake_lost: None,
-            hurried_deadline: None,
+            deadlines: None,
             hurried: false,
             wanted: false,
             handshake_out: BytesMut::new(),
@@ -171,8 +166,10 @@ impl Connection {
     #[cold]
     fn hurry(&mut self) {
         self.wanted = true;
-        if let Some(hurried) = self.hurried_deadline.take() {
-            self.handshake_deadline = self.handshake_deadline.map(|deadline| deadline.min(hurried));
+        if let Some(deadlines) = &mut self.deadlines
+            && let Some(hurried) = deadlines.hurried.take()
+        {
+            deadlines.end = deadlines.end.min(hurried);
             self.hurried = true;
         }
     }
@@ -203,11 +200,13 @@ impl Connection {
     /// Another connection shows that the server is back. Whether the driver must be woken: what was sent to it before, and
     /// should have been answered by now, is lost.
     pub fn back(&mut self, now: Instant) -> bool {
-        let is_lost = self.link == Link::Greeting && self.handshake_lost.is_some_and(|lost| lost <= now);
-        if is_lost {
-            self.handshake_deadline = Some(now);
+        match &mut self.deadlines {
+            Some(deadlines) if deadlines.lost.is_some_and(|lost| lost <= now) => {
+                deadlines.end = now;
+                true
+            }
+            _ => false,
         }
-        is_lost
     }
 
     /// A socket is open: the handshake starts. Ignored after the end.
@@ -220,9 +219,7 @@ impl Connection {
         self.resp2 = false;
         self.handshake_out.clear();
         self.handshake = Some(Box::new(Handshake::start(greeting, &mut self.handshake_out)));
-        self.handshake_deadline = Some(deadlines.end);
-        self.handshake_lost = deadlines.lost;
-        self.hurried_deadline = deadlines.hurried;
+        self.deadlines = Some(deadlines);
         self.hurried = false;
         self.watchdog = Watchdog::new(self.liveness.clone(), now);
         self.link = Link::Greeting;
@@ -289,7 +286,8 @@ impl Connection {
     pub fn next_timeout(&mut self) -> Option<Instant> {
         let watchdog =
             if matches!(self.link, Link::Greeting | Link::Ready) { self.watchdog.next_timeout() } else { None };
-        let deadlines = [self.line.earliest_deadline(), watchdog, self.handshake_deadline, self.held_until];
+        let deadlines =
+            [self.line.earliest_deadline(), watchdog, self.deadlines.map(|deadlines| deadlines.end), self.held_until];
         self.announced = deadlines.into_iter().flatten().min();
         self.announced
     }
@@ -305,9 +303,7 @@ impl Connection {
         if self.line.earliest_deadline().is_some_and(|earliest| earliest <= now) {
             self.line.expire(now, out);
         }
-        if let Some(deadline) = self.handshake_deadline
-            && deadline <= now
-        {
+        if self.deadlines.is_some_and(|deadlines| deadlines.end <= now) {
             let step = self.handshake.as_ref().map_or("HELLO", |handshake| handshake.step().command());
             return Err(CloseReason::HandshakeTimeout(step));
         }
@@ -344,8 +340,7 @@ impl Connection {
         let was_up = self.link == Link::Ready;
         self.link = if for_good { Link::Closed } else { Link::Down };
         self.handshake = None;
-        self.handshake_deadline = None;
-        self.hurried_deadline = None;
+        self.deadlines = None;
         self.handshake_out.clear();
         self.held_until = None;
         // A failed attempt to connect leaves the queue as it is: its requests wait for the next one, or their deadline.

@@ -140,9 +140,8 @@ fn a_handshake_that_was_long_is_given_up_by_the_watchdog() {
     assert!(matches!(rig.idle_for(60_000), Err(CloseReason::Silent(silent)) if silent == ms(8_500)));
 }
 
-/// A handshake of at most five seconds, or one as soon as somebody waits.
-fn greeting_silence() -> Rig {
-    let mut rig = Rig::down();
+/// A handshake of at most five seconds, or one as soon as somebody waits who comes now.
+fn greeting_silence(mut rig: Rig) -> Rig {
     let now = rig.now;
     rig.connection.dialling();
     rig.connection.opened(
@@ -157,7 +156,7 @@ fn greeting_silence() -> Rig {
 // Fault lab, F05 idle: a proxy accepts for a server that is gone, and the call comes when it is back.
 #[test]
 fn a_call_does_not_wait_out_a_handshake_that_nobody_had_waited_for() {
-    let mut rig = greeting_silence();
+    let mut rig = greeting_silence(Rig::down());
     rig.idle_for(1_500).unwrap();
     let (_, wake) = rig.try_request(options(1), "a").unwrap();
     assert!(wake, "the driver looks at the clock");
@@ -184,7 +183,7 @@ fn a_greeting_from_before_the_server_was_back_is_not_waited_for() {
 
 #[test]
 fn a_call_that_comes_early_gives_a_handshake_its_time() {
-    let mut rig = greeting_silence();
+    let mut rig = greeting_silence(Rig::down());
     rig.try_request(options(1), "a").unwrap();
     rig.idle_for(999).unwrap();
     rig.feed("%0\r\n").unwrap();
@@ -197,13 +196,7 @@ fn calls_that_waited_before_a_dial_do_not_hurry_it() {
     let mut rig = Rig::down();
     rig.try_request(options(1), "a").unwrap();
     assert!(rig.connection.is_wanted());
-    let now = rig.now;
-    rig.connection.dialling();
-    rig.connection.opened(
-        now,
-        Greeting::default(),
-        Deadlines { hurried: Some(now + ms(1_000)), ..Deadlines::only(now + ms(5_000)) },
-    );
+    let mut rig = greeting_silence(rig);
     rig.try_request(options(2), "b").unwrap();
     assert!(!rig.connection.is_wanted());
     rig.idle_for(4_999).unwrap();
