@@ -133,6 +133,13 @@ impl Liveness {
         Self { heartbeat, ..self.clone() }
     }
 
+    /// How long to wait before a server is asked again about a connection that is suspect. Shorter than what makes one
+    /// suspect: who was excused is excused again before that.
+    #[must_use]
+    pub fn second_opinion_every(&self) -> Duration {
+        (self.suspect_after / 2).min(Duration::from_secs(1))
+    }
+
     /// How often a waiting connection looks at the clock, so that a pause of our own process is told apart from the
     /// peer's silence: a tenth of the verdict, half a second at most.
     fn tick(&self) -> Duration {
@@ -322,6 +329,25 @@ mod tests {
 
     const fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
+    }
+
+    // Fault lab, F16: who is held back for a minute was suspected twice a second.
+    #[test]
+    fn who_is_excused_as_often_as_the_server_is_asked_is_suspected_once() {
+        for settings in [Liveness::default(), Liveness::fast(), Liveness::frugal()] {
+            let start = Instant::now();
+            let every = settings.second_opinion_every();
+            let suspect_at = start + settings.suspect_after;
+            let mut watchdog = Watchdog::new(settings, start);
+            watchdog.unanswered(start, Some(false));
+            assert!(matches!(run(&mut watchdog, suspect_at)[..], [(_, Verdict::Suspect { .. })]));
+            for round in 0..120 {
+                let asked = suspect_at + every * round;
+                assert_eq!(run(&mut watchdog, asked), [], "round {round}");
+                watchdog.excuse(asked);
+            }
+            assert!(watchdog.is_suspect(), "until it answers");
+        }
     }
 
     /// Runs the watchdog to `until`, calling it exactly when it asks.

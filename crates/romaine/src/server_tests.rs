@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use romaine_commands::{Command as _, cmd};
 use romaine_faultlab::eventually;
@@ -181,46 +181,49 @@ async fn a_call_of_an_idle_client_is_dialled_for_at_once_and_no_more_than_once_a
     let common = Arc::new(Common::new(config, tokio::runtime::Handle::current()));
     let server = Server::new(common.clone(), common.config.clone(), Part::Only, Role::Any);
     server.start_commands();
-    let call_at = async |millis| {
-        tokio::time::sleep_until((start + Duration::from_millis(millis)).into()).await;
-        let patience = Patience::For(Some(Duration::from_millis(50)));
-        let issue = Issue { patience, replies: 1, batch: false, blocking: false };
-        server.commands.issue(&cmd::<()>("PING").into_request(), issue, Waker::noop()).unwrap();
-    };
     // Two attempts; the first delay is kept, the second is not.
-    call_at(500).await;
-    call_at(1_500).await;
-    call_at(2_000).await;
-    call_at(2_700).await;
+    for millis in [500, 1_500, 2_000, 2_700] {
+        call_at(&server, start + Duration::from_millis(millis)).await;
+    }
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     server.end();
     assert_eq!(*failed.lock().unwrap(), [0, 1_000, 1_500, 2_500, 2_700, 3_700]);
 }
 
-// The server is silent, and its calls give up sooner than it is met.
-#[tokio::test]
-async fn a_hanging_dial_is_begun_anew_for_a_call_once_in_five_seconds() {
-    let (dead, _listener, _queued) = black_hole().await;
+/// A server at `silent` whose connections take no time, started; and when it is dialled, in virtual time.
+fn silent_server(silent: SocketAddr) -> (Arc<Server>, Instant, Arc<Mutex<Vec<u128>>>) {
     tokio::time::pause();
     let (start, dialled) = (crate::clock::now(), Arc::new(Mutex::new(Vec::new())));
     let told = dialled.clone();
     let map = move |_: &str, _| {
         // Timers are late by a millisecond.
         told.lock().unwrap().push((crate::clock::now() - start).as_millis() / 10 * 10);
-        Some((dead.ip().to_string(), dead.port()))
+        Some((silent.ip().to_string(), silent.port()))
     };
     let backoff = Backoff::Constant { delay: Duration::from_secs(1) };
     let config = Config::new("silent.invalid", 6379).backoff(backoff).address_map_with(map);
     let common = Arc::new(Common::new(config, tokio::runtime::Handle::current()));
     let server = Server::new(common.clone(), common.config.clone(), Part::Only, Role::Any);
-    // Connections to it take no time.
-    server.dialler.opened(start);
+    server.opened(start);
     server.start_commands();
-    for call_at in [500, 900] {
-        tokio::time::sleep_until((start + Duration::from_millis(call_at)).into()).await;
-        let patience = Patience::For(Some(Duration::from_millis(50)));
-        let issue = Issue { patience, replies: 1, batch: false, blocking: false };
-        server.commands.issue(&cmd::<()>("PING").into_request(), issue, Waker::noop()).unwrap();
+    (server, start, dialled)
+}
+
+/// A call at that moment, which gives up soon.
+async fn call_at(server: &Arc<Server>, at: Instant) {
+    tokio::time::sleep_until(at.into()).await;
+    let patience = Patience::For(Some(Duration::from_millis(50)));
+    let issue = Issue { patience, replies: 1, batch: false, blocking: false };
+    server.commands.issue(&cmd::<()>("PING").into_request(), issue, Waker::noop()).unwrap();
+}
+
+// The server is silent, and its calls give up sooner than it is met.
+#[tokio::test]
+async fn a_hanging_dial_is_begun_anew_for_a_call_once_in_five_seconds() {
+    let (dead, _listener, _queued) = black_hole().await;
+    let (server, start, dialled) = silent_server(dead);
+    for millis in [500, 900] {
+        call_at(&server, start + Duration::from_millis(millis)).await;
     }
     tokio::time::sleep_until((start + Duration::from_secs(3)).into()).await;
     server.end();
@@ -229,6 +232,20 @@ async fn a_hanging_dial_is_begun_anew_for_a_call_once_in_five_seconds() {
         [0, 500, 2_500],
         "the second dial has its second, and the first delay is kept"
     );
+}
+
+// Fault lab, F05: a proxy accepts for a server that is gone. Each greeting would have a second, each delay has one.
+#[tokio::test]
+async fn a_greeting_in_silence_ends_for_a_call_and_when_another_connection_shows_that_the_server_is_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (server, start, dialled) = silent_server(listener.local_addr().unwrap());
+    let at = |millis| start + Duration::from_millis(millis);
+    call_at(&server, at(500)).await;
+    tokio::time::sleep_until(at(2_000).into()).await;
+    server.opened(crate::clock::now());
+    tokio::time::sleep_until(at(3_200).into()).await;
+    server.end();
+    assert_eq!(*dialled.lock().unwrap(), [0, 1_500, 3_000]);
 }
 
 /// So much later, with nothing done in between.

@@ -108,6 +108,7 @@ struct Ended {
 }
 
 async fn open(server: &Server, circuit: &Circuit) -> Result<(Dialled, Attempt, Greeting)> {
+    // Here, too: where there are no credentials nothing is dialled.
     circuit.dialling();
     let greeting = server.greeting(circuit.lane).await.map_err(|error| error.with_node(&server.node))?;
     let (dialled, attempt) = server.dialler.dial(Some(circuit)).await?;

@@ -6,7 +6,7 @@
 //! connection that is dead.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use romaine_commands::{Command, cmd};
 use romaine_proto::retry::RetryPolicy;
@@ -37,11 +37,6 @@ async fn opinions(server: Arc<Server>, circuit: Arc<Circuit>) {
     }
 }
 
-/// How long to wait before the server is asked again: what it excuses is not suspected anew meanwhile.
-fn pause(server: &Server) -> Duration {
-    (server.config.liveness.suspect_after / 2).min(Duration::from_secs(1))
-}
-
 /// Asks again and again whether the server is busy.
 async fn while_suspect(server: &Arc<Server>, circuit: &Circuit) {
     loop {
@@ -56,7 +51,7 @@ async fn while_suspect(server: &Arc<Server>, circuit: &Circuit) {
         if is_busy(server, circuit).await {
             excuse(circuit, opened);
         }
-        tokio::time::sleep(pause(server)).await;
+        tokio::time::sleep(server.liveness.second_opinion_every()).await;
     }
 }
 
@@ -105,7 +100,7 @@ async fn look_for_it(server: &Arc<Server>, circuit: &Circuit) {
                 }
             }
         }
-        tokio::time::sleep(pause(server)).await;
+        tokio::time::sleep(server.liveness.second_opinion_every()).await;
     }
 }
 
