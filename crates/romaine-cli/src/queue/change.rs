@@ -121,7 +121,7 @@ pub(crate) async fn retry(client: &Client, args: &RetryArgs) -> Outcome {
         say!("{} stay dead: another unfinished job has their unique key", revived.held);
     }
     if missing > 0 {
-        say!("{missing} are no dead letters of {}", queue.name());
+        say!("not among the dead letters of {}: {missing}", queue.name());
     }
     Ok(is_all)
 }
